@@ -1,0 +1,86 @@
+//! The facts of a running pool, as they happen.
+//!
+//! Owns the enum alone. Workers send events and never print; progress bars, logs and metrics
+//! consume them and never steer.
+
+use std::time::Duration;
+
+use crate::{
+    failure::FailureClass,
+    ids::{RunId, TaskKey},
+    verdict::{CallKind, Outcome, Usage, VerdictSource},
+};
+
+/// One fact.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A worker holds the task.
+    Claimed {
+        /// Which task.
+        task: TaskKey,
+    },
+    /// A call is over, with or without a usable reply.
+    CallEnded {
+        /// Which task.
+        task: TaskKey,
+        /// What the call was for.
+        kind: CallKind,
+        /// `None` for a usable reply.
+        class: Option<FailureClass>,
+        /// Its tokens.
+        usage: Usage,
+        /// From sending to the whole answer.
+        latency: Duration,
+        /// Whether the reply says that it is simulated.
+        simulated: bool,
+    },
+    /// The verdict is stored.
+    Stored {
+        /// Which task.
+        task: TaskKey,
+        /// Score or reason.
+        outcome: Outcome,
+        /// Who decided.
+        source: VerdictSource,
+    },
+    /// The task went back to the queue and is not to be claimed for a while.
+    Requeued {
+        /// Which task.
+        task: TaskKey,
+        /// Why.
+        class: FailureClass,
+        /// For how long.
+        delay: Duration,
+    },
+    /// The task was given up.
+    Dead {
+        /// Which task.
+        task: TaskKey,
+        /// Why.
+        class: FailureClass,
+        /// The last message.
+        error: String,
+    },
+    /// The lease was lost: somebody else has the task, and this answer does not count.
+    Lost {
+        /// Which task.
+        task: TaskKey,
+    },
+    /// No call goes out for a while.
+    Throttled {
+        /// How long the provider asked for.
+        delay: Duration,
+    },
+    /// The run was paused because the judge's account or endpoint refuses.
+    Paused {
+        /// Which run.
+        run: RunId,
+        /// What the provider said, and what to do.
+        reason: String,
+    },
+    /// Nothing new is claimed; what is in flight may end.
+    Draining {
+        /// Calls in flight.
+        in_flight: usize,
+    },
+}

@@ -1,0 +1,289 @@
+//! What is known of a leaf after the judge was asked: outcome, verdict, attempts, usage.
+//!
+//! Owns the record's shape. A missing score is `Ungraded` with a reason, never a number.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{failure::FailureClass, ids::ContentKey};
+
+/// What came of a leaf.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Outcome {
+    /// The leaf has a score.
+    Graded {
+        /// In [0, 1]; exactly 0 or 1 except for a subtree graded as one.
+        score: f64,
+    },
+    /// The leaf has no score.
+    Ungraded {
+        /// Why not.
+        reason: UngradedReason,
+    },
+}
+
+/// Why a leaf has no score.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum UngradedReason {
+    /// The judge or its content filter refused.
+    Refused,
+    /// The prompt does not fit the model's context, even after shrinking.
+    ContextOverflow,
+    /// No reply had a score on the scale.
+    Unparseable,
+    /// The provider failed until the retries were used up.
+    ProviderError,
+    /// The provider called the request itself wrong.
+    BadRequest,
+    /// The budget ended first.
+    Budget,
+    /// The run was cancelled first.
+    Cancelled,
+    /// Workers died over this leaf until it was given up.
+    LostLease,
+    /// The leaf's own record could not be used.
+    Internal,
+    /// Not asked yet.
+    Pending,
+    /// A graded file marks the leaf's score as not valid.
+    InvalidScore,
+}
+
+/// Who decided a verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum VerdictSource {
+    /// The judge answered.
+    Judge,
+    /// A rule decided without a call.
+    Rule {
+        /// The rule's name.
+        name: String,
+    },
+    /// The verdict of an earlier run with the same content key.
+    Reused {
+        /// That run.
+        run: String,
+    },
+}
+
+/// Tokens of one or more calls, as the provider's `usage` counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Usage {
+    /// Prompt tokens, cached ones included.
+    pub input: u64,
+    /// Prompt tokens that the provider served from its cache.
+    pub cached: u64,
+    /// Completion tokens, reasoning included.
+    pub output: u64,
+}
+
+/// What a call was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallKind {
+    /// The judge's verdict on a leaf.
+    Judge,
+    /// A ranking of files for a leaf.
+    Rank,
+    /// A second question after a bad reply.
+    Repair,
+}
+
+/// One call over HTTP, whatever came of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// What the call was for.
+    pub kind: CallKind,
+    /// `None` for a call that gave a usable reply.
+    pub class: Option<FailureClass>,
+    /// HTTP status, where an answer came.
+    pub status: Option<u16>,
+    /// The failure's message, shortened; empty for a usable reply.
+    pub error: String,
+    /// The provider's request id, where its headers had one.
+    pub request_id: Option<String>,
+    /// Start of the call, milliseconds since the Unix epoch.
+    pub started_ms: i64,
+    /// Time waited for the permit and after the failure before, in milliseconds.
+    pub waited_ms: u64,
+    /// Time from sending to the whole answer, in milliseconds.
+    pub latency_ms: u64,
+    /// Tokens of this call.
+    pub usage: Usage,
+}
+
+/// A passage that the judge quotes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quote {
+    /// Path within the submission.
+    pub file: String,
+    /// Lines as the judge names them, such as `12-18`.
+    #[serde(default)]
+    pub lines: String,
+    /// The quoted text.
+    pub quote: String,
+}
+
+/// The judge's reasoning, as its reply gave it; empty where it gave none.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rationale {
+    /// What fulfilling the criterion would look like.
+    #[serde(default)]
+    pub expectations: String,
+    /// What the submission does.
+    #[serde(default)]
+    pub reality: String,
+    /// Passages quoted.
+    #[serde(default)]
+    pub evidence: Vec<Quote>,
+    /// The verdict in a sentence or two.
+    #[serde(default)]
+    pub explanation: String,
+    /// The judge's own confidence in [0, 1].
+    #[serde(default)]
+    pub confidence: Option<f64>,
+}
+
+/// Everything recorded about one sample of one leaf.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Depth-first position of the node in the unpruned rubric.
+    pub position: u32,
+    /// 0-based sample.
+    pub sample: u32,
+    /// The node's id.
+    pub id: String,
+    /// The score, or why there is none.
+    pub outcome: Outcome,
+    /// Who decided.
+    pub source: VerdictSource,
+    /// The judge's reasoning; for an ungraded leaf `explanation` says what happened.
+    pub rationale: Rationale,
+    /// Hash of what the verdict depends on.
+    pub content_key: ContentKey,
+    /// The model that the reply names.
+    pub model: String,
+    /// Whether a simulated judge answered.
+    pub simulated: bool,
+    /// The judge's raw answer; `None` where no judge answered.
+    pub reply: Option<String>,
+    /// When the verdict was made, milliseconds since the Unix epoch.
+    pub graded_ms: i64,
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    /// The score, if there is one.
+    pub fn score(self) -> Option<f64> {
+        match self {
+            Outcome::Graded { score } => Some(score),
+            Outcome::Ungraded { .. } => None,
+        }
+    }
+
+    /// The reason why there is no score, if there is none.
+    pub fn ungraded(self) -> Option<UngradedReason> {
+        match self {
+            Outcome::Graded { .. } => None,
+            Outcome::Ungraded { reason } => Some(reason),
+        }
+    }
+}
+
+// === impl UngradedReason ===
+
+impl UngradedReason {
+    /// Every reason, in the order used by tables.
+    pub const ALL: [UngradedReason; 11] = [
+        UngradedReason::Refused,
+        UngradedReason::ContextOverflow,
+        UngradedReason::Unparseable,
+        UngradedReason::ProviderError,
+        UngradedReason::BadRequest,
+        UngradedReason::Budget,
+        UngradedReason::Cancelled,
+        UngradedReason::LostLease,
+        UngradedReason::Internal,
+        UngradedReason::Pending,
+        UngradedReason::InvalidScore,
+    ];
+
+    /// The name in the store, in files and in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            UngradedReason::Refused => "refused",
+            UngradedReason::ContextOverflow => "context_overflow",
+            UngradedReason::Unparseable => "unparseable",
+            UngradedReason::ProviderError => "provider_error",
+            UngradedReason::BadRequest => "bad_request",
+            UngradedReason::Budget => "budget",
+            UngradedReason::Cancelled => "cancelled",
+            UngradedReason::LostLease => "lost_lease",
+            UngradedReason::Internal => "internal",
+            UngradedReason::Pending => "pending",
+            UngradedReason::InvalidScore => "invalid_score",
+        }
+    }
+
+    /// The reason with exactly this name, or `None`.
+    pub fn from_name(name: &str) -> Option<UngradedReason> {
+        UngradedReason::ALL.into_iter().find(|r| r.name() == name)
+    }
+}
+
+impl fmt::Display for UngradedReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+// === impl VerdictSource ===
+
+impl VerdictSource {
+    /// The name in the store and in `leaves.csv`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            VerdictSource::Judge => "judge",
+            VerdictSource::Rule { .. } => "rule",
+            VerdictSource::Reused { .. } => "reused",
+        }
+    }
+}
+
+// === impl CallKind ===
+
+impl CallKind {
+    /// The name in the store and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            CallKind::Judge => "judge",
+            CallKind::Rank => "rank",
+            CallKind::Repair => "repair",
+        }
+    }
+
+    /// The kind with exactly this name, or `None`.
+    pub fn from_name(name: &str) -> Option<CallKind> {
+        [CallKind::Judge, CallKind::Rank, CallKind::Repair]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+    }
+}
+
+// === impl Usage ===
+
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, other: Usage) {
+        self.input += other.input;
+        self.cached += other.cached;
+        self.output += other.output;
+    }
+}
