@@ -1,0 +1,319 @@
+//! A view within a budget: the texts that a category's judge is shown, and the record of them.
+//!
+//! Owns what is shown, truncated and omitted, in tokens. The same view and budget give the same
+//! bytes. Texts come from the caller one by one, so that no more is held than is shown.
+
+use serde::{Deserialize, Serialize};
+use tribunal_core::Category;
+
+use crate::{
+    budget::{Budget, Parts},
+    snapshot::{FileEntry, OmittedReason},
+    tokens::Tokenizer,
+    view::{View, printable},
+};
+
+/// Marks a cut, visibly, where text was left out.
+const CUT_MARK: &str = "[… cut to fit the judge's context …]";
+
+/// Tokens that a file's fence and line breaks take.
+const FENCE_TOKENS: usize = 40;
+
+/// What became of a file of the view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileState {
+    /// Shown whole.
+    Shown,
+    /// Shown in part.
+    Truncated,
+    /// Not shown.
+    Omitted,
+}
+
+/// The record of a file of the view.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Path below the submission's root.
+    pub path: String,
+    /// What became of it.
+    pub state: FileState,
+    /// Why it is not shown whole: `budget`, `file_max_bytes` or an [`OmittedReason`].
+    pub reason: Option<String>,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Tokens shown.
+    pub tokens: usize,
+    /// Tokens cut; `None` where the rest was not counted.
+    pub tokens_cut: Option<usize>,
+}
+
+/// A file as shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShownFile {
+    /// Path below the submission's root, control characters made visible.
+    pub path: String,
+    /// The text, with a mark where it is cut.
+    pub text: String,
+    /// Tokens of it.
+    pub tokens: usize,
+}
+
+/// Everything that the leaves of one category are shown alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Format of this document.
+    pub schema: String,
+    /// The category.
+    pub category: Category,
+    /// The paper.
+    pub paper: Option<String>,
+    /// The authors' clarifications.
+    pub addendum: Option<String>,
+    /// Hints for the judge.
+    pub judge_addendum: Option<String>,
+    /// `reproduce.sh`, where the category sees it and it exists.
+    pub script: Option<String>,
+    /// `reproduce.log`, where the category sees it and it exists.
+    pub log: Option<String>,
+    /// The directory tree of the view.
+    pub tree: String,
+    /// The files shown, in order.
+    pub files: Vec<ShownFile>,
+    /// The record of every file of the view.
+    pub records: Vec<FileRecord>,
+    /// Parts other than files that were cut, such as `paper` or `log`, with the tokens cut.
+    pub cuts: Vec<(String, usize)>,
+    /// Whether the whole view is shown.
+    pub fits: bool,
+    /// Tokens of all the above.
+    pub tokens: usize,
+}
+
+/// The texts beside the files.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Context<'c> {
+    /// The paper.
+    pub paper: Option<&'c str>,
+    /// The authors' clarifications.
+    pub addendum: Option<&'c str>,
+    /// Hints for the judge.
+    pub judge_addendum: Option<&'c str>,
+    /// `reproduce.sh`.
+    pub script: Option<&'c str>,
+    /// `reproduce.log`.
+    pub log: Option<&'c str>,
+}
+
+/// Fills the budget file by file.
+pub struct Assembler<'t> {
+    tokenizer: &'t dyn Tokenizer,
+    evidence: Evidence,
+    files_left: usize,
+}
+
+// === impl Assembler ===
+
+impl<'t> Assembler<'t> {
+    /// Begins with the texts beside the files. `window` and `output` are the model's, in tokens;
+    /// `files` limits the files' tokens below what the window leaves.
+    pub fn new(
+        view: &View<'_>,
+        context: Context<'_>,
+        tokenizer: &'t dyn Tokenizer,
+        window: usize,
+        output: usize,
+        files: Option<usize>,
+    ) -> Self {
+        let script = context.script.filter(|_| view.script);
+        let log = context.log.filter(|_| view.log);
+        let count = |text: Option<&str>| text.map_or(0, |text| tokenizer.count(text));
+        let parts = Parts {
+            paper: count(context.paper),
+            addenda: count(context.addendum) + count(context.judge_addendum),
+            script: count(script),
+            log: count(log),
+        };
+        let budget = Budget::divide(window, output, parts, files);
+        let mut assembler = Assembler {
+            tokenizer,
+            files_left: budget.files,
+            evidence: Evidence {
+                schema: Evidence::SCHEMA.to_owned(),
+                category: view.category,
+                paper: None,
+                addendum: None,
+                judge_addendum: None,
+                script: None,
+                log: None,
+                tree: String::new(),
+                files: Vec::new(),
+                records: Vec::new(),
+                cuts: Vec::new(),
+                fits: true,
+                tokens: 0,
+            },
+        };
+        assembler.evidence.paper = assembler.part("paper", context.paper, budget.paper);
+        let judge_addendum = count(context.judge_addendum).min(budget.addenda);
+        let addendum = budget.addenda - judge_addendum;
+        assembler.evidence.addendum = assembler.part("addendum", context.addendum, addendum);
+        assembler.evidence.judge_addendum =
+            assembler.part("judge_addendum", context.judge_addendum, judge_addendum);
+        assembler.evidence.script = assembler.part("script", script, budget.script);
+        assembler.evidence.log = assembler.part("log", log, budget.log);
+        // A tree of names is worth at most a quarter of the files' budget.
+        let tree = view.tree();
+        let most = assembler.files_left / 4;
+        let before = assembler.evidence.tokens;
+        assembler.evidence.tree = assembler.part("tree", Some(&tree), most).unwrap_or_default();
+        let used = assembler.evidence.tokens - before;
+        assembler.files_left = assembler.files_left.saturating_sub(used);
+        assembler
+    }
+
+    /// Whether another file could still be shown; if not, its text need not be read.
+    pub fn has_room(&self) -> bool {
+        self.files_left > FENCE_TOKENS
+    }
+
+    /// Adds the view's next file; `text` is its content, `None` where there is none or no room.
+    pub fn file(&mut self, file: &FileEntry, text: Option<&str>) {
+        let mut record = FileRecord {
+            path: file.path.clone(),
+            state: FileState::Omitted,
+            reason: None,
+            bytes: file.bytes,
+            tokens: 0,
+            tokens_cut: None,
+        };
+        let room = self.files_left.saturating_sub(FENCE_TOKENS);
+        match text {
+            None => {
+                let budget = file.text.is_some();
+                record.reason = Some(file.omitted.map_or("budget", OmittedReason::name).to_owned());
+                self.evidence.fits &= !budget;
+            }
+            Some(text) => {
+                let tokens = self.tokenizer.count(text);
+                if tokens > room {
+                    record.reason = Some("budget".to_owned());
+                    self.evidence.fits = false;
+                } else if file.cut_bytes > 0 {
+                    record.reason = Some("file_max_bytes".to_owned());
+                }
+                let whole = tokens <= room && file.cut_bytes == 0;
+                let (shown, cut) = self.cut(text, tokens, room, whole);
+                if !shown.is_empty() || tokens == 0 {
+                    let tokens = if whole { tokens } else { self.tokenizer.count(&shown) };
+                    record.state = if whole { FileState::Shown } else { FileState::Truncated };
+                    record.tokens = tokens;
+                    record.tokens_cut = (file.cut_bytes == 0).then_some(cut);
+                    self.files_left = self.files_left.saturating_sub(tokens + FENCE_TOKENS);
+                    self.evidence.tokens += tokens + FENCE_TOKENS;
+                    let path = printable(&file.path);
+                    self.evidence.files.push(ShownFile { path, text: shown, tokens });
+                }
+            }
+        }
+        self.evidence.records.push(record);
+    }
+
+    /// The evidence.
+    pub fn finish(self) -> Evidence {
+        self.evidence
+    }
+
+    /// A part beside the files, cut to `most` tokens.
+    fn part(&mut self, name: &str, text: Option<&str>, most: usize) -> Option<String> {
+        let text = text?;
+        let tokens = self.tokenizer.count(text);
+        let (shown, cut) = self.cut(text, tokens, most, tokens <= most);
+        if cut > 0 {
+            self.evidence.cuts.push((name.to_owned(), cut));
+        }
+        self.evidence.tokens += if cut > 0 { self.tokenizer.count(&shown) } else { tokens };
+        Some(shown)
+    }
+
+    /// The text, or its beginning with the mark of a cut in at most `most` tokens; and the tokens
+    /// that were cut.
+    fn cut(&self, text: &str, tokens: usize, most: usize, whole: bool) -> (String, usize) {
+        if whole {
+            return (text.to_owned(), 0);
+        }
+        let mark = self.tokenizer.count(CUT_MARK) + 1;
+        let Some(room) = most.checked_sub(mark) else {
+            return (String::new(), tokens);
+        };
+        let kept = self.tokenizer.truncate(text, room);
+        let newline = if kept.is_empty() || kept.ends_with('\n') { "" } else { "\n" };
+        let cut = tokens.saturating_sub(self.tokenizer.count(kept));
+        (format!("{kept}{newline}{CUT_MARK}"), cut)
+    }
+}
+
+// === impl Evidence ===
+
+impl Evidence {
+    /// The current format.
+    pub const SCHEMA: &'static str = "tribunal.evidence/1";
+
+    /// The same evidence in about half the tokens, for a judge whose context is smaller than
+    /// expected: the log and the files are cut to half of theirs, the last files first.
+    pub fn shrunk(&self, tokenizer: &dyn Tokenizer) -> Evidence {
+        let mut small = self.clone();
+        small.fits = false;
+        let half = |text: &str| {
+            let most = tokenizer.count(text) / 2;
+            format!("{}\n{CUT_MARK}", tokenizer.truncate(text, most))
+        };
+        if let Some(log) = &mut small.log {
+            *log = half(log);
+            small.cuts.push(("log".to_owned(), tokenizer.count(log)));
+        }
+        let mut left = self.files.iter().map(|file| file.tokens).sum::<usize>() / 2;
+        small.files.clear();
+        for file in &self.files {
+            let Some(record) = small.records.iter_mut().find(|r| printable(&r.path) == file.path)
+            else {
+                continue;
+            };
+            if file.tokens <= left {
+                left -= file.tokens;
+                small.files.push(file.clone());
+                continue;
+            }
+            let text = tokenizer.truncate(&file.text, left);
+            let tokens = tokenizer.count(text);
+            record.reason = Some("context_overflow".to_owned());
+            record.tokens_cut = record.tokens_cut.map(|cut| cut + file.tokens - tokens);
+            record.tokens = tokens;
+            left = 0;
+            if text.is_empty() {
+                record.state = FileState::Omitted;
+            } else {
+                record.state = FileState::Truncated;
+                let text = format!("{text}\n{CUT_MARK}");
+                small.files.push(ShownFile { path: file.path.clone(), text, tokens });
+            }
+        }
+        small
+    }
+}
+
+// === impl OmittedReason ===
+
+impl OmittedReason {
+    /// The name in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            OmittedReason::Binary => "binary",
+            OmittedReason::Link => "link",
+            OmittedReason::Special => "special",
+            OmittedReason::Unreadable => "unreadable",
+            OmittedReason::Housekeeping => "housekeeping",
+            OmittedReason::Name => "name",
+        }
+    }
+}

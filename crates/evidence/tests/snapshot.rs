@@ -1,0 +1,114 @@
+//! Snapshots of real folders, hostile ones among them.
+
+use std::{collections::HashMap, fs, os::unix::fs::symlink, path::Path};
+
+use tempfile::tempdir;
+use tribunal_core::{BlobHash, Category};
+use tribunal_evidence::{
+    Assembler, Evidence, FileState, Limits, OmittedReason, Snapshot, SnapshotError, View,
+    Vocabulary, assemble::Context,
+};
+
+const LIMITS: Limits = Limits {
+    max_entries: 100,
+    max_total_bytes: 100_000,
+    max_depth: 8,
+    max_path_bytes: 200,
+    file_max_bytes: 2_000,
+};
+
+type Texts = HashMap<BlobHash, String>;
+
+fn take(root: &Path, limits: &Limits) -> Result<(Snapshot, Texts), SnapshotError> {
+    let mut texts = Texts::new();
+    let snapshot = Snapshot::take(root, limits, |text| {
+        let hash = BlobHash::of(text.as_bytes());
+        texts.insert(hash, text);
+        Ok(hash)
+    })?;
+    Ok((snapshot, texts))
+}
+
+fn assemble(snapshot: &Snapshot, texts: &Texts, window: usize) -> Evidence {
+    let tokenizer = Vocabulary::named("o200k_base").expect("embedded");
+    let view = View::new(snapshot, Category::CodeDevelopment, None, false);
+    let context = Context { paper: Some("A paper."), ..Context::default() };
+    let mut assembler = Assembler::new(&view, context, &tokenizer, window, 100, None);
+    for file in &view.files {
+        let room = assembler.has_room();
+        let text = file.text.filter(|_| room).map(|hash| texts[&hash].as_str());
+        assembler.file(file, text);
+    }
+    assembler.finish()
+}
+
+#[test]
+fn nothing_outside_the_root_is_read() {
+    let outside = tempdir().expect("a folder");
+    fs::write(outside.path().join("secret.py"), "SECRET").expect("written");
+    let root = tempdir().expect("a folder");
+    fs::write(root.path().join("a.py"), "a = 1\n").expect("written");
+    symlink(outside.path().join("secret.py"), root.path().join("link.py")).expect("linked");
+    symlink(outside.path(), root.path().join("folder")).expect("linked");
+    symlink("..", root.path().join("up")).expect("linked");
+    fs::create_dir(root.path().join(".git")).expect("made");
+    fs::write(root.path().join(".git/x.py"), "x").expect("written");
+    fs::write(root.path().join("._a.py"), "apple").expect("written");
+    fs::write(root.path().join("b.bin"), b"\0\0\0").expect("written");
+    let (snapshot, texts) = take(root.path(), &LIMITS).expect("a snapshot");
+    let paths: Vec<&str> = snapshot.files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(paths, ["._a.py", "a.py", "b.bin", "folder", "link.py", "up"]);
+    assert!(texts.values().all(|text| text == "a = 1\n"));
+    let omitted = |path: &str| snapshot.file(path).expect("listed").omitted;
+    assert_eq!(omitted("link.py"), Some(OmittedReason::Link));
+    assert_eq!(omitted("folder"), Some(OmittedReason::Link));
+    assert_eq!(omitted("b.bin"), Some(OmittedReason::Binary));
+    assert_eq!(omitted("._a.py"), Some(OmittedReason::Housekeeping));
+    assert_eq!(omitted("a.py"), None);
+}
+
+#[test]
+fn each_limit_has_its_error() {
+    let root = tempdir().expect("a folder");
+    assert!(matches!(take(root.path(), &LIMITS), Err(SnapshotError::Empty { .. })));
+    fs::write(root.path().join("a.py"), "a = 1\n").expect("written");
+    fs::create_dir_all(root.path().join("x/y")).expect("made");
+    fs::write(root.path().join("x/y/long_name.py"), "b = 2\n").expect("written");
+    let key = |limits: Limits| match take(root.path(), &limits) {
+        Err(SnapshotError::TooLarge { key, .. }) => key,
+        other => panic!("no limit hit: {other:?}"),
+    };
+    assert_eq!(key(Limits { max_entries: 2, ..LIMITS }), "max_entries");
+    assert_eq!(key(Limits { max_total_bytes: 7, ..LIMITS }), "max_total_bytes");
+    assert_eq!(key(Limits { max_depth: 1, ..LIMITS }), "max_depth");
+    assert_eq!(key(Limits { max_path_bytes: 10, ..LIMITS }), "max_path_bytes");
+    assert!(take(root.path(), &LIMITS).is_ok());
+    let file = root.path().join("a.py");
+    assert!(matches!(take(&file, &LIMITS), Err(SnapshotError::NotAFolder { .. })));
+    let missing = root.path().join("missing");
+    assert!(matches!(take(&missing, &LIMITS), Err(SnapshotError::Open { .. })));
+}
+
+#[test]
+fn a_cut_is_visible_and_recorded() {
+    let root = tempdir().expect("a folder");
+    let line = "value = compute(value)\n";
+    fs::write(root.path().join("a.py"), line.repeat(50)).expect("written");
+    fs::write(root.path().join("b.py"), line.repeat(500)).expect("written");
+    fs::write(root.path().join("c.py"), line.repeat(50)).expect("written");
+    let (snapshot, texts) = take(root.path(), &LIMITS).expect("a snapshot");
+    let whole = assemble(&snapshot, &texts, 32_000);
+    let states: Vec<FileState> = whole.records.iter().map(|record| record.state).collect();
+    // b.py is longer than what is read of a file.
+    assert_eq!(states, [FileState::Shown, FileState::Truncated, FileState::Shown]);
+    assert!(whole.fits);
+    let small = assemble(&snapshot, &texts, 800);
+    assert!(!small.fits);
+    assert!(small.tokens <= 800, "{}", small.tokens);
+    assert!(small.files.iter().any(|file| file.text.contains("cut to fit")), "{small:?}");
+    assert_eq!(assemble(&snapshot, &texts, 800), small, "same input, same bytes");
+    let tokenizer = Vocabulary::named("o200k_base").expect("embedded");
+    let shrunk = whole.shrunk(&tokenizer);
+    let tokens = |e: &Evidence| e.files.iter().map(|file| file.tokens).sum::<usize>();
+    assert!(tokens(&shrunk) * 2 <= tokens(&whole), "{shrunk:?}");
+}
