@@ -1,0 +1,155 @@
+//! What the simulated judge decides about a leaf.
+//!
+//! Owns the choice between the two rules: drawn around a human's grade where there is one, else by
+//! the criterion's terms in the evidence. It knows nothing of forms or wires, and nothing of time:
+//! the same question has the same verdict, whatever was asked before.
+
+pub(crate) mod labels;
+pub(crate) mod lexical;
+pub(crate) mod rates;
+mod terms;
+
+use tribunal_core::Category;
+
+use crate::{
+    chance,
+    config::SimConfig,
+    error::SimError,
+    question::Question,
+    segment::Segment,
+    verdict::{
+        labels::Labels,
+        lexical::{Match, Quote},
+        rates::Rates,
+    },
+};
+
+/// Decides questions.
+pub(crate) struct Judge {
+    seed: u64,
+    labels: Option<Labels>,
+    rates: Rates,
+}
+
+/// One question with everything that may change its verdict.
+pub(crate) struct Ask<'a> {
+    pub(crate) question: &'a Question,
+    /// The texts of the prompt, whose evidence is looked at.
+    pub(crate) prompt: &'a [&'a Segment],
+    pub(crate) model: &'a str,
+    /// The `seed` of the request.
+    pub(crate) request_seed: Option<i64>,
+}
+
+/// A verdict and its grounds.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Decision {
+    /// 0 or 1; anything between for a subtree.
+    pub(crate) score: f64,
+    /// In [0, 1].
+    pub(crate) confidence: f64,
+    /// Lines that stand in the evidence as they are here.
+    pub(crate) quotes: Vec<Quote>,
+    /// Share of the criterion's terms that the evidence holds, in [0, 1], rare ones weighing more.
+    pub(crate) coverage: f64,
+    pub(crate) basis: Basis,
+}
+
+/// What a decision rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Basis {
+    /// A human's grade.
+    Label,
+    /// The terms, for want of labels.
+    Terms,
+    /// The terms, because no label belongs to the criterion.
+    Unlabelled,
+}
+
+// === impl Judge ===
+
+impl Judge {
+    /// A judge with the labels and rates that the config names.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read or is not what it should be.
+    pub(crate) fn new(config: &SimConfig) -> Result<Judge, SimError> {
+        let labels = match config.labels.as_slice() {
+            [] => None,
+            files => Some(Labels::read(files)?),
+        };
+        Ok(Judge { seed: config.seed, labels, rates: Rates::new(config)? })
+    }
+
+    /// The verdict on one leaf.
+    pub(crate) fn decide(&self, ask: &Ask<'_>) -> Decision {
+        let matched = lexical::best_match(ask.question, ask.prompt.iter().map(|s| s.evidence()));
+        match &self.labels {
+            None => by_terms(ask.question, matched, Basis::Terms),
+            Some(labels) => match labels.grade(ask.question) {
+                Some(human) => self.around(human, ask, matched),
+                None => by_terms(ask.question, matched, Basis::Unlabelled),
+            },
+        }
+    }
+
+    /// A verdict drawn around the human's grade.
+    fn around(&self, human: f64, ask: &Ask<'_>, matched: Match) -> Decision {
+        let (score, confidence) = if ask.question.category == Some(Category::Subtree) {
+            (human, 0.9)
+        } else {
+            let human = human >= 0.5;
+            let rates = self.rates.of(ask.question.category);
+            let right = if human { rates.sensitivity } else { rates.specificity };
+            let correct = self.draw("verdict", ask) < right;
+            let spread = self.draw("confidence", ask);
+            // A wrong judge is less sure, but not so much that confidence gives it away.
+            let confidence = if correct { 0.7 + 0.29 * spread } else { 0.5 + 0.4 * spread };
+            (f64::from(u8::from(human == correct)), confidence)
+        };
+        Decision {
+            score,
+            confidence: rounded(confidence),
+            quotes: matched.quotes,
+            coverage: matched.coverage,
+            basis: Basis::Label,
+        }
+    }
+
+    fn draw(&self, drawn: &str, ask: &Ask<'_>) -> f64 {
+        let question = ask.question;
+        let category = question.category.map_or("", Category::name);
+        let seed = ask.request_seed.map(i64::to_le_bytes);
+        let context = question.context.join("\n");
+        let fields = [
+            ask.model.as_bytes(),
+            category.as_bytes(),
+            question.requirement.as_bytes(),
+            context.as_bytes(),
+            seed.as_ref().map_or(&[], |seed| seed.as_slice()),
+        ];
+        chance::uniform(self.seed, drawn, &fields)
+    }
+}
+
+/// A verdict by how much of the criterion stands in the evidence.
+fn by_terms(question: &Question, matched: Match, basis: Basis) -> Decision {
+    let score = if question.category == Some(Category::Subtree) {
+        rounded(matched.coverage)
+    } else {
+        f64::from(u8::from(matched.coverage >= lexical::THRESHOLD))
+    };
+    let distance = (matched.coverage - lexical::THRESHOLD).abs();
+    Decision {
+        score,
+        confidence: rounded((0.5 + distance).min(0.99)),
+        quotes: matched.quotes,
+        coverage: matched.coverage,
+        basis,
+    }
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
