@@ -1,0 +1,292 @@
+//! Random histories, compared with the store in memory.
+//!
+//! Several workers do what workers do, and what they should not: answer late, twice, or with
+//! somebody else's lease. After every step the answers agree, and in the end everything that can
+//! be read. Leases are random in each store: they are known by the order of their claims.
+
+use proptest::{prelude::*, test_runner::TestRunner};
+
+use super::*;
+use crate::{model::ModelStore, store::Held};
+
+const RUNS: u8 = 3;
+
+/// One step of a history. `claims` are numbers that choose among all claims made so far.
+#[derive(Clone, Debug)]
+enum Step {
+    Enqueue { run: u8, tasks: Vec<(u32, u32, u32)> },
+    Claim { worker: u8, slots: usize, ttl_s: u64, run: Option<u8> },
+    Heartbeat { claims: Vec<usize>, ttl_s: u64 },
+    Complete { claims: Vec<usize>, outcome: u8 },
+    Fail { claims: Vec<usize>, class: FailureClass, wait_s: Option<u64>, charged: u32 },
+    Release { claims: Vec<usize> },
+    Reap { limit: usize },
+    Control { run: u8, state: RunState },
+    Retry { run: u8, classes: Vec<FailureClass> },
+    Wait { seconds: i64 },
+}
+
+/// The two stores, side by side.
+struct Pair {
+    engine: Arc<dyn Store>,
+    model: ModelStore,
+    clock: ManualClock,
+    /// Every claim ever made, in both stores.
+    claims: Vec<(Claim, Claim)>,
+    /// Tasks whose verdict was acknowledged and not put back since.
+    acknowledged: std::collections::BTreeSet<(u8, u32, u32)>,
+}
+
+/// Applies random histories to a new store of the engine and to the model; they agree.
+pub fn random_histories_agree_with_the_model(engine: &dyn Engine) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime can be made");
+    let config = ProptestConfig {
+        cases: 48,
+        failure_persistence: None,
+        max_shrink_iters: 512,
+        ..ProptestConfig::default()
+    };
+    let history = prop::collection::vec(step(), 1..60);
+    let result = TestRunner::new(config).run(&history, |steps| {
+        runtime.block_on(check(engine, steps));
+        Ok(())
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let run = 0..RUNS;
+    let claims = || prop::collection::vec(0_usize..64, 1..6);
+    let class = prop::sample::select(&FailureClass::ALL[..]);
+    let state = prop::sample::select(vec![
+        RunState::Active,
+        RunState::Active,
+        RunState::Paused,
+        RunState::Cancelled,
+    ]);
+    let tasks = prop::collection::vec((0_u32..12, 0_u32..2, 0_u32..400), 1..10);
+    prop_oneof![
+        3 => (run.clone(), tasks).prop_map(|(run, tasks)| Step::Enqueue { run, tasks }),
+        6 => (0_u8..4, 0_usize..7, 1_u64..90, prop::option::weighted(0.2, run.clone()))
+            .prop_map(|(worker, slots, ttl_s, run)| Step::Claim { worker, slots, ttl_s, run }),
+        2 => (claims(), 1_u64..90)
+            .prop_map(|(claims, ttl_s)| Step::Heartbeat { claims, ttl_s }),
+        5 => (claims(), 0_u8..5)
+            .prop_map(|(claims, outcome)| Step::Complete { claims, outcome }),
+        3 => (claims(), class.clone(), prop::option::of(0_u64..40), 0_u32..3)
+            .prop_map(|(claims, class, wait_s, charged)| {
+                Step::Fail { claims, class, wait_s, charged }
+            }),
+        1 => claims().prop_map(|claims| Step::Release { claims }),
+        1 => (0_usize..5).prop_map(|limit| Step::Reap { limit }),
+        1 => (run.clone(), state).prop_map(|(run, state)| Step::Control { run, state }),
+        1 => (run, prop::collection::vec(class, 0..3))
+            .prop_map(|(run, classes)| Step::Retry { run, classes }),
+        4 => prop_oneof![8 => 0_i64..50, 1 => -60_i64..0, 1 => 50_i64..200]
+            .prop_map(|seconds| Step::Wait { seconds }),
+    ]
+}
+
+async fn check(engine: &dyn Engine, steps: Vec<Step>) {
+    let clock = ManualClock::at(START_MS);
+    let mut pair = Pair {
+        engine: engine.open(clock.clone()).await,
+        model: ModelStore::new(Arc::new(clock.clone())),
+        clock,
+        claims: Vec::new(),
+        acknowledged: Default::default(),
+    };
+    for run in 0..RUNS {
+        for store in [&*pair.engine, &pair.model] {
+            store.create_run(new_run(run)).await.expect("create");
+        }
+    }
+    for (number, step) in steps.iter().enumerate() {
+        pair.apply(step, number).await;
+    }
+    for run in 0..RUNS {
+        pair.compare(run).await;
+    }
+    pair.engine.close().await.expect("close");
+}
+
+// === impl Pair ===
+
+impl Pair {
+    /// The claims that these numbers choose, the latest first.
+    fn chosen(&self, claims: &[usize]) -> Vec<&(Claim, Claim)> {
+        // Those are the ones most likely to be held.
+        let nth = |at: &usize| self.claims.iter().rev().nth(at % self.claims.len().max(1));
+        claims.iter().filter_map(nth).collect()
+    }
+
+    async fn apply(&mut self, step: &Step, number: usize) {
+        let (engine, model) = (self.engine.clone(), &self.model);
+        match step {
+            Step::Enqueue { run, tasks } => {
+                let tasks: Vec<LeafTask> = tasks.iter().map(random_task).collect();
+                let run = run_id(*run);
+                let new = engine.enqueue(&run, tasks.clone()).await.expect("enqueue");
+                assert_eq!(new, model.enqueue(&run, tasks).await.expect("enqueue"));
+            }
+            Step::Claim { worker: by, slots, ttl_s, run } => {
+                let (by, ttl) = (worker(*by), Duration::from_secs(*ttl_s));
+                let run = run.map(run_id);
+                let ours = engine.claim(by, *slots, ttl, run.as_ref()).await.expect("claim");
+                let theirs = model.claim(by, *slots, ttl, run.as_ref()).await.expect("claim");
+                let seen = |claims: &[Claim]| -> Vec<_> {
+                    let seen = claims.iter().map(|c| (c.run.clone(), c.task.clone(), c.failures));
+                    seen.collect()
+                };
+                assert_eq!(seen(&ours), seen(&theirs), "step {number}");
+                assert!(ours.len() <= *slots);
+                self.claims.extend(ours.into_iter().zip(theirs));
+            }
+            Step::Heartbeat { claims, ttl_s } => {
+                let ttl = Duration::from_secs(*ttl_s);
+                let chosen = self.chosen(claims);
+                let (ours, theirs) = sides(&chosen, |claim, _| key(claim));
+                let held = engine.heartbeat(ours, ttl).await.expect("heartbeat");
+                let expected: Vec<Held> = model.heartbeat(theirs, ttl).await.expect("heartbeat");
+                assert_eq!(held, expected, "step {number}");
+            }
+            Step::Complete { claims, outcome } => {
+                let chosen = self.chosen(claims);
+                let (ours, theirs) =
+                    sides(&chosen, |claim, at| random_completion(claim, *outcome, number, at));
+                let outcomes = engine.complete(ours).await.expect("complete");
+                let expected = model.complete(theirs).await.expect("complete");
+                assert_eq!(outcomes, expected, "step {number}");
+                let stored = chosen.iter().zip(&outcomes);
+                let stored: Vec<_> = stored
+                    .filter(|(_, outcome)| **outcome != CompleteOutcome::Fenced)
+                    .map(|((claim, _), outcome)| (number_of(&claim.run), claim, *outcome))
+                    .map(|(run, c, outcome)| ((run, c.task.position, c.task.sample), outcome))
+                    .collect();
+                for (task, outcome) in stored {
+                    let new = self.acknowledged.insert(task);
+                    assert_eq!(new, outcome == CompleteOutcome::Stored, "step {number}");
+                }
+            }
+            Step::Fail { claims, class, wait_s, charged } => {
+                let chosen = self.chosen(claims);
+                let (ours, theirs) = sides(&chosen, |claim, _| Failure {
+                    charged: *charged,
+                    ..failure(claim, *class, wait_s.map(|wait| wait * 1_000))
+                });
+                let outcomes = engine.fail(ours).await.expect("fail");
+                assert_eq!(outcomes, model.fail(theirs).await.expect("fail"), "step {number}");
+            }
+            Step::Release { claims } => {
+                let chosen = self.chosen(claims);
+                let (ours, theirs) = sides(&chosen, |claim, _| {
+                    let (run, position, sample, lease) = key(claim);
+                    let attempts = vec![attempt(Some(FailureClass::Throttled))];
+                    (run, position, sample, lease, attempts)
+                });
+                engine.release(ours).await.expect("release");
+                model.release(theirs).await.expect("release");
+            }
+            Step::Reap { limit } => {
+                let reaped = engine.reap(*limit).await.expect("reap");
+                assert_eq!(reaped, model.reap(*limit).await.expect("reap"), "step {number}");
+            }
+            Step::Control { run, state } => {
+                for store in [&*engine, model] {
+                    store.control(&run_id(*run), *state, "told to").await.expect("control");
+                }
+            }
+            Step::Retry { run, classes } => {
+                let back = engine.retry(&run_id(*run), classes).await.expect("retry");
+                let expected = model.retry(&run_id(*run), classes).await.expect("retry");
+                assert_eq!(back, expected, "step {number}");
+                self.forget_ungraded(*run).await;
+            }
+            Step::Wait { seconds } => self.clock.advance(seconds * 1_000),
+        }
+    }
+
+    /// A retry takes ungraded verdicts away: they are no longer acknowledged.
+    async fn forget_ungraded(&mut self, run: u8) {
+        let verdicts = self.engine.verdicts(&run_id(run), None, usize::MAX).await;
+        for stored in verdicts.expect("verdicts") {
+            if stored.verdict.is_none() {
+                self.acknowledged.remove(&(run, stored.position, stored.sample));
+            }
+        }
+    }
+
+    /// Everything that can be read of a run is the same in both, and adds up.
+    async fn compare(&self, number: u8) {
+        let run = &run_id(number);
+        let (engine, model) = (&self.engine, &self.model);
+        let progress = engine.progress(run).await.expect("progress");
+        assert_eq!(progress, model.progress(run).await.expect("progress"));
+        let totals = engine.totals(run).await.expect("totals");
+        assert_eq!(totals, model.totals(run).await.expect("totals"));
+        let outcomes = engine.outcomes(run, None, usize::MAX).await.expect("outcomes");
+        let expected = model.outcomes(run, None, usize::MAX).await.expect("outcomes");
+        assert_eq!(outcomes, expected);
+        let verdicts = engine.verdicts(run, None, usize::MAX).await.expect("verdicts");
+        let expected = model.verdicts(run, None, usize::MAX).await.expect("verdicts");
+        assert_eq!(format!("{verdicts:?}"), format!("{expected:?}"));
+        for stored in &verdicts {
+            let (position, sample) = (stored.position, stored.sample);
+            let attempts = engine.attempts(run, position, sample).await.expect("attempts");
+            let expected = model.attempts(run, position, sample).await.expect("attempts");
+            assert_eq!(attempts, expected);
+        }
+        let record = engine.run(run).await.expect("run");
+        let expected = model.run(run).await.expect("run");
+        assert_eq!(format!("{record:?}"), format!("{expected:?}"));
+
+        let with_verdict = verdicts.iter().filter(|stored| stored.verdict.is_some());
+        let with_verdict: Vec<_> =
+            with_verdict.map(|stored| (number, stored.position, stored.sample)).collect();
+        let without = progress.dead + progress.cancelled + progress.pending + progress.leased;
+        assert_eq!(with_verdict.len() as u64, progress.leaves - without);
+        let acknowledged = self.acknowledged.iter().filter(|(run, _, _)| *run == number);
+        assert!(acknowledged.eq(with_verdict.iter()), "acknowledged is stored, and nothing else");
+        assert!(totals.graded <= with_verdict.len() as u64);
+    }
+}
+
+/// The same items for both stores, each with its own leases.
+fn sides<T>(chosen: &[&(Claim, Claim)], item: impl Fn(&Claim, usize) -> T) -> (Vec<T>, Vec<T>) {
+    let pairs = chosen.iter().enumerate();
+    pairs.map(|(at, (ours, theirs))| (item(ours, at), item(theirs, at))).unzip()
+}
+
+fn number_of(run: &RunId) -> u8 {
+    let number = (0..RUNS).find(|number| run_id(*number) == *run);
+    number.expect("a claim is of a run of this test")
+}
+
+fn random_task(&(position, sample, tokens): &(u32, u32, u32)) -> LeafTask {
+    LeafTask {
+        sample,
+        // Many tasks share a place.
+        order: position % 5,
+        estimated_tokens: tokens,
+        ..task(position)
+    }
+}
+
+fn random_completion(claim: &Claim, outcome: u8, step: usize, at: usize) -> Completion {
+    let mut completion = completion(
+        claim,
+        match outcome {
+            0 => graded(0.0),
+            1 => graded(1.0),
+            2 => graded(1.0 / 3.0),
+            3 => Outcome::Ungraded { reason: UngradedReason::Refused },
+            _ => Outcome::Ungraded { reason: UngradedReason::ProviderError },
+        },
+    );
+    completion.verdict.simulated = step.is_multiple_of(2);
+    completion.verdict.reply = Some(format!("step {step}, item {at}"));
+    completion
+}

@@ -1,0 +1,106 @@
+//! What can go wrong with a store, and whether trying again can help.
+
+use std::path::PathBuf;
+
+/// A failure of the store. Says what, where, and what to do.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The URL names no store that Tribunal knows.
+    #[error("`{url}` is not a store URL; use sqlite:PATH")]
+    Url {
+        /// The URL without its password.
+        url: String,
+    },
+    /// No run with this id.
+    #[error("no run `{run}` in this store; `tribunal status` lists its runs")]
+    NoSuchRun {
+        /// What was asked for.
+        run: String,
+    },
+    /// A blob that a run refers to is not there, or is damaged.
+    #[error("blob {hash} is {what}; the store is damaged: restore it, or grade anew into another")]
+    Blob {
+        /// The blob's hash.
+        hash: String,
+        /// `missing` or `damaged`.
+        what: &'static str,
+    },
+    /// A newer Tribunal made the store.
+    #[error(
+        "{store} has format {found}, made by a newer tribunal; this one knows up to {known}. \
+         Upgrade tribunal, or name another --store"
+    )]
+    NewerVersion {
+        /// The store.
+        store: String,
+        /// Its format.
+        found: i64,
+        /// The newest format known here.
+        known: i64,
+    },
+    /// The file is no store.
+    #[error("{path} is not a tribunal store: {reason}. Name another --store")]
+    NotAStore {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        reason: String,
+    },
+    /// The disk is full.
+    #[error(
+        "the disk that holds {store} is full; nothing acknowledged is lost. Free space, then run \
+         the same command again"
+    )]
+    Full {
+        /// The store.
+        store: String,
+    },
+    /// The store cannot be written.
+    #[error("{store} is read-only; make the file and its folder writable, or name another --store")]
+    ReadOnly {
+        /// The store.
+        store: String,
+    },
+    /// The store's folder cannot be made or opened.
+    #[error("cannot open {store}: {reason}")]
+    Open {
+        /// The store.
+        store: String,
+        /// The system's reason.
+        reason: String,
+    },
+    /// SQLite's locks do not hold on this filesystem.
+    #[error(
+        "{path} is on a network filesystem ({kind}), where SQLite's locks do not hold; put the \
+         store on a local disk"
+    )]
+    NetworkFilesystem {
+        /// The folder.
+        path: PathBuf,
+        /// The filesystem's name.
+        kind: String,
+    },
+    /// Another process holds the store for longer than the wait allows.
+    #[error("{store} is locked by another process for too long; try again")]
+    Busy {
+        /// The store.
+        store: String,
+    },
+    /// The store's engine failed otherwise.
+    #[error("{store}: {reason}")]
+    Engine {
+        /// The store.
+        store: String,
+        /// The engine's reason.
+        reason: String,
+    },
+}
+
+// === impl StoreError ===
+
+impl StoreError {
+    /// Whether the same call may succeed later without anybody's doing.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, StoreError::Busy { .. })
+    }
+}

@@ -1,0 +1,24 @@
+//! Queue and verdicts in one transactional place, behind one trait.
+//!
+//! Owns durability: what is acknowledged is stored, a verdict is stored once, a stale lease
+//! writes nothing. It never calls a judge and never computes a score.
+
+pub mod clock;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+pub mod error;
+pub mod model;
+mod record;
+pub mod sqlite;
+pub mod store;
+mod url;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use error::StoreError;
+pub use model::ModelStore;
+pub use sqlite::{SqliteOptions, SqliteStore};
+pub use store::{
+    Claim, CompleteOutcome, Completion, FailOutcome, Failure, Held, MAX_DEAD_WORKERS,
+    MAX_LOST_LEASES, NewRun, Progress, RunRecord, RunTotals, Store, StoredVerdict, TaskOutcome,
+};
+pub use url::open;

@@ -1,0 +1,265 @@
+//! The queue of the store in memory: states of a task, reaping, and fair claims.
+//!
+//! Owns the rules of who is claimed next and what becomes of a lost task.
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound::{Excluded, Unbounded},
+};
+
+use tribunal_core::{
+    Attempt, FailureClass, LeafTask, LeaseId, RunId, RunState, UngradedReason, Verdict, WorkerId,
+};
+
+use super::Tables;
+use crate::store::{Claim, MAX_LOST_LEASES, Progress, RunRecord};
+
+/// A run and its tasks.
+pub(super) struct Run {
+    pub(super) record: RunRecord,
+    pub(super) tasks: BTreeMap<(u32, u32), Task>,
+    pub(super) first_claim_ms: Option<i64>,
+    /// Tokens claimed so far, lifted to the store's virtual time whenever it lagged behind.
+    virtual_time: i64,
+}
+
+/// A task with everything known of it.
+pub(super) struct Task {
+    pub(super) task: LeafTask,
+    pub(super) state: State,
+    pub(super) failures: u32,
+    /// Leases that ended by time since a living worker last reported.
+    pub(super) ended_leases: u32,
+    pub(super) class: Option<FailureClass>,
+    pub(super) error: String,
+    pub(super) attempts: Vec<Attempt>,
+}
+
+/// Where a task stands.
+pub(super) enum State {
+    Ready,
+    /// Not before this time.
+    Waiting(i64),
+    Leased {
+        lease: LeaseId,
+        end: i64,
+    },
+    Done {
+        lease: LeaseId,
+        verdict: Box<Verdict>,
+        stored_ms: i64,
+    },
+    Dead,
+    Cancelled,
+}
+
+// === impl Run ===
+
+impl Run {
+    pub(super) fn new(record: RunRecord) -> Self {
+        Self { record, tasks: BTreeMap::new(), first_claim_ms: None, virtual_time: 0 }
+    }
+
+    /// The state of a task that nobody holds and that has no verdict.
+    pub(super) fn back_in_queue(&self) -> State {
+        match self.record.state {
+            RunState::Cancelled => State::Cancelled,
+            RunState::Active | RunState::Paused => State::Ready,
+        }
+    }
+
+    /// The tasks after a key.
+    pub(super) fn page(
+        &self,
+        after: Option<(u32, u32)>,
+        limit: usize,
+    ) -> impl Iterator<Item = (&(u32, u32), &Task)> {
+        let from = after.map_or(Unbounded, Excluded);
+        self.tasks.range((from, Unbounded)).take(limit)
+    }
+
+    pub(super) fn progress(&self, now: i64) -> Progress {
+        let mut progress = Progress::default();
+        for task in self.tasks.values() {
+            progress.leaves += 1;
+            let mut waits = |until: i64| {
+                let wait = u64::try_from(until.saturating_sub(now)).unwrap_or(0);
+                let known = progress.next_in_ms.unwrap_or(u64::MAX);
+                progress.next_in_ms = Some(known.min(wait));
+            };
+            match &task.state {
+                State::Ready => waits(now),
+                State::Waiting(run_at) => waits(*run_at),
+                _ => {}
+            }
+            *match &task.state {
+                State::Ready | State::Waiting(_) => &mut progress.pending,
+                State::Leased { .. } => &mut progress.leased,
+                State::Done { .. } => &mut progress.done,
+                State::Dead => &mut progress.dead,
+                State::Cancelled => &mut progress.cancelled,
+            } += 1;
+            let verdict = task.verdict().map(|verdict| verdict.outcome);
+            let reason = match verdict {
+                Some(outcome) => outcome.ungraded(),
+                None => task.missing().filter(|r| *r != UngradedReason::Pending),
+            };
+            if let Some(reason) = reason {
+                *progress.ungraded.entry(reason).or_default() += 1;
+            }
+        }
+        progress
+    }
+
+    /// The next task in claim order: those lost least often first.
+    fn next_ready(&self) -> Option<(u32, u32)> {
+        let ready = self.tasks.iter().filter(|(_, task)| matches!(task.state, State::Ready));
+        ready
+            .min_by_key(|(key, task)| (task.ended_leases, task.task.order, **key))
+            .map(|(key, _)| *key)
+    }
+
+    fn is_claimable(&self) -> bool {
+        self.record.state == RunState::Active && self.next_ready().is_some()
+    }
+}
+
+// === impl Task ===
+
+impl Task {
+    pub(super) fn new(task: LeafTask, state: State) -> Self {
+        Self {
+            task,
+            state,
+            failures: 0,
+            ended_leases: 0,
+            class: None,
+            error: String::new(),
+            attempts: Vec::new(),
+        }
+    }
+
+    pub(super) fn verdict(&self) -> Option<&Verdict> {
+        match &self.state {
+            State::Done { verdict, .. } => Some(verdict),
+            _ => None,
+        }
+    }
+
+    /// Why there is no verdict; `None` when there is one.
+    pub(super) fn missing(&self) -> Option<UngradedReason> {
+        match &self.state {
+            State::Done { .. } => None,
+            State::Ready | State::Waiting(_) | State::Leased { .. } => {
+                Some(UngradedReason::Pending)
+            }
+            State::Dead => {
+                Some(self.class.map_or(UngradedReason::Internal, FailureClass::ungraded_reason))
+            }
+            State::Cancelled => Some(UngradedReason::Cancelled),
+        }
+    }
+
+    pub(super) fn forgive_losses(&mut self) {
+        self.ended_leases = 0;
+    }
+
+    pub(super) fn may_retry(&self, classes: &[FailureClass]) -> bool {
+        let any = classes.is_empty();
+        match &self.state {
+            State::Cancelled => true,
+            State::Dead => any || self.class.is_some_and(|class| classes.contains(&class)),
+            State::Done { verdict, .. } => verdict.outcome.ungraded().is_some_and(|reason| {
+                any || classes.iter().any(|class| class.ungraded_reason() == reason)
+            }),
+            State::Ready | State::Waiting(_) | State::Leased { .. } => false,
+        }
+    }
+}
+
+// === impl Tables ===
+
+impl Tables {
+    /// Takes back ended leases, the oldest end first.
+    pub(super) fn reap(&mut self, limit: usize, now: i64) -> u64 {
+        let mut ended = Vec::new();
+        for (seq, run) in self.runs.iter().enumerate() {
+            for (key, task) in &run.tasks {
+                match task.state {
+                    State::Leased { end, .. } if end <= now => ended.push((end, seq, *key)),
+                    _ => {}
+                }
+            }
+        }
+        ended.sort_unstable();
+        ended.truncate(limit);
+        for (_, seq, key) in &ended {
+            let run = &mut self.runs[*seq];
+            let back = run.back_in_queue();
+            if let Some(task) = run.tasks.get_mut(key) {
+                task.ended_leases += 1;
+                task.class = Some(FailureClass::LostLease);
+                task.error = format!(
+                    "lost without an answer: {} leases ended, 0 worker processes died",
+                    task.ended_leases
+                );
+                let worn = task.ended_leases >= MAX_LOST_LEASES;
+                task.state = match back {
+                    State::Ready if worn => State::Dead,
+                    back => back,
+                };
+            }
+        }
+        ended.len() as u64
+    }
+
+    /// Makes tasks ready whose wait is over. They stay so if the clock steps back.
+    pub(super) fn promote(&mut self, now: i64) {
+        for task in self.runs.iter_mut().flat_map(|run| run.tasks.values_mut()) {
+            match task.state {
+                State::Waiting(run_at) if run_at <= now => task.state = State::Ready,
+                _ => {}
+            }
+        }
+    }
+
+    /// Stride scheduling: always from the run that has had the fewest tokens.
+    pub(super) fn claim(
+        &mut self,
+        _worker: WorkerId,
+        slots: usize,
+        end: i64,
+        only: Option<&RunId>,
+        now: i64,
+    ) -> Vec<Claim> {
+        let mut claims = Vec::new();
+        for _ in 0..slots {
+            let floor = self.virtual_time;
+            let ready = self.runs.iter_mut().filter(|run| {
+                run.is_claimable() && only.is_none_or(|only| run.record.run.id == *only)
+            });
+            let Some(run) = ready.min_by_key(|run| run.virtual_time.max(floor)) else {
+                break;
+            };
+            let Some(task) = run.next_ready().and_then(|key| run.tasks.get_mut(&key)) else {
+                break;
+            };
+            let tokens = i64::from(task.task.estimated_tokens.max(1));
+            run.virtual_time = run.virtual_time.max(floor) + tokens;
+            run.first_claim_ms.get_or_insert(now);
+            let lease = LeaseId::from_bytes(rand::random());
+            task.state = State::Leased { lease, end };
+            claims.push(Claim {
+                lease,
+                run: run.record.run.id.clone(),
+                task: task.task.clone(),
+                failures: task.failures,
+            });
+        }
+        // A run that becomes ready later starts level with the one that has had the least.
+        let still_ready = self.runs.iter().filter(|run| run.is_claimable());
+        let least = still_ready.map(|run| run.virtual_time).min();
+        self.virtual_time = self.virtual_time.max(least.unwrap_or(i64::MIN));
+        claims
+    }
+}

@@ -1,0 +1,390 @@
+//! The store in one SQLite file.
+//!
+//! Owns the engine: one connection that writes, in groups, and a few that read. Several processes
+//! may open the same file; SQLite's locks keep their transactions apart, and the leases keep
+//! their workers apart. The file must lie on a local disk.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use sqlx::SqlitePool;
+use tribunal_core::{
+    Attempt, BlobHash, FailureClass, LeafTask, LeaseId, RunId, RunState, WorkerId,
+};
+
+use crate::{
+    clock::Clock,
+    error::StoreError,
+    record,
+    store::{
+        Claim, CompleteOutcome, Completion, FailOutcome, Failure, Held, NewRun, Progress,
+        RunRecord, RunTotals, Store, StoredVerdict, TaskOutcome,
+    },
+};
+
+mod ballast;
+mod batch;
+mod calls;
+mod claim;
+mod error;
+mod lease;
+mod lock;
+mod open;
+mod outcome;
+mod place;
+mod read;
+mod request;
+mod run;
+mod schema;
+mod turn;
+mod writer;
+
+use lock::WorkerLocks;
+use outcome::{NewFailure, NewRelease};
+use request::{Answer, ClaimRequest, Request};
+use turn::Turn;
+use writer::Writer;
+
+/// Verdicts that are decoded between two chances for other tasks to run.
+const DECODE_AT_ONCE: usize = 64;
+
+/// Compressed bytes of blobs that are gathered before they are written.
+const BLOBS_AT_ONCE: usize = 4 << 20;
+
+/// The store in one SQLite file.
+pub struct SqliteStore {
+    /// What errors call it.
+    name: String,
+    clock: Arc<dyn Clock>,
+    writer: Writer,
+    readers: SqlitePool,
+    /// The runs' numbers, as they are asked for. A number never changes.
+    runs: Mutex<HashMap<RunId, i64>>,
+    locks: Arc<WorkerLocks>,
+}
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct SqliteOptions {
+    /// The most pages (of 4096 bytes) that the file may grow to; `None` for SQLite's own limit.
+    /// Beyond it every write is [`StoreError::Full`].
+    pub max_pages: Option<u32>,
+    /// Connections that read, at most; at least 1.
+    pub readers: u32,
+    /// How long another process's transaction is waited for before [`StoreError::Busy`].
+    pub busy_timeout: Duration,
+}
+
+// === impl SqliteStore ===
+
+impl SqliteStore {
+    /// Opens the store at this path, or makes it and its folder. Must be called within a Tokio
+    /// runtime, which then writes; a store that is dropped without [`Store::close`] loses
+    /// nothing that was acknowledged.
+    ///
+    /// # Errors
+    /// [`StoreError::NotAStore`], [`StoreError::NewerVersion`], [`StoreError::ReadOnly`],
+    /// [`StoreError::Full`], [`StoreError::NetworkFilesystem`], or [`StoreError::Open`] with the
+    /// system's reason. Nothing is left behind then.
+    pub async fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        Self::open_with(path, clock, &SqliteOptions::default()).await
+    }
+
+    /// As [`SqliteStore::open`], with options.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    pub async fn open_with(
+        path: &Path,
+        clock: Arc<dyn Clock>,
+        options: &SqliteOptions,
+    ) -> Result<Self, StoreError> {
+        let opened = open::open(path, options).await?;
+        let name = opened.path.display().to_string();
+        let turn = Turn::beside(&opened.path).map_err(|e| error::file(&name, &opened.path, &e))?;
+        Ok(Self {
+            locks: Arc::new(WorkerLocks::beside(&opened.path)),
+            writer: Writer::start(opened.path, opened.writer, clock.clone(), turn),
+            readers: opened.readers,
+            runs: Mutex::default(),
+            name,
+            clock,
+        })
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn put_blobs(&self, blobs: Vec<Vec<u8>>) -> Result<Vec<BlobHash>, StoreError> {
+        let hash = move || {
+            let hashes: Vec<BlobHash> = blobs.iter().map(|blob| BlobHash::of(blob)).collect();
+            (hashes, blobs)
+        };
+        let (hashes, blobs) = self.blocking(hash).await?;
+        let known = read::known_blobs(&self.readers, &hashes).await;
+        let mut known: HashSet<BlobHash> = known.map_err(|e| self.error(e))?.into_iter().collect();
+        let mut new = Vec::new();
+        let mut new_bytes = 0;
+        for (&hash, bytes) in hashes.iter().zip(blobs) {
+            if !known.insert(hash) {
+                continue;
+            }
+            let blob = self.compress(hash, bytes).await?;
+            new_bytes += blob.2.len();
+            new.push(blob);
+            if new_bytes >= BLOBS_AT_ONCE {
+                new_bytes = 0;
+                self.done(Request::PutBlobs(std::mem::take(&mut new))).await?;
+            }
+        }
+        if !new.is_empty() {
+            self.done(Request::PutBlobs(new)).await?;
+        }
+        Ok(hashes)
+    }
+
+    async fn blob(&self, hash: BlobHash) -> Result<Arc<[u8]>, StoreError> {
+        let fail = |what| StoreError::Blob { hash: hash.to_string(), what };
+        let stored = read::blob(&self.readers, hash).await;
+        let stored = stored.map_err(|e| self.error(e))?;
+        let (content, size) = stored.ok_or_else(|| fail("missing"))?;
+        let bytes = self
+            .blocking(move || {
+                let bytes = record::decompress(&content)?;
+                let sound = bytes.len() as u64 == size && BlobHash::of(&bytes) == hash;
+                sound.then(|| Arc::from(bytes))
+            })
+            .await?;
+        bytes.ok_or_else(|| fail("damaged"))
+    }
+
+    async fn create_run(&self, run: NewRun) -> Result<RunRecord, StoreError> {
+        let id = run.id.clone();
+        // An existing run is not written again, so that resuming needs no room on the disk.
+        if self.find(&id).await?.is_none() {
+            self.done(Request::CreateRun(Box::new(run))).await?;
+        }
+        self.run(&id).await
+    }
+
+    async fn run(&self, run: &RunId) -> Result<RunRecord, StoreError> {
+        let seq = self.seq(run).await?;
+        read::run(&self.readers, seq).await.map_err(|e| self.error(e))
+    }
+
+    async fn runs(&self) -> Result<Vec<RunRecord>, StoreError> {
+        read::runs(&self.readers).await.map_err(|e| self.error(e))
+    }
+
+    async fn enqueue(&self, run: &RunId, tasks: Vec<LeafTask>) -> Result<u64, StoreError> {
+        let run = self.seq(run).await?;
+        self.count(Request::Enqueue { run, tasks }).await
+    }
+
+    async fn claim(
+        &self,
+        worker: WorkerId,
+        slots: usize,
+        ttl: Duration,
+        run: Option<&RunId>,
+    ) -> Result<Vec<Claim>, StoreError> {
+        let run = match run {
+            Some(run) => Some(self.seq(run).await?),
+            None => None,
+        };
+        let request = Request::Claim(ClaimRequest { worker, slots, ttl_ms: millis(ttl), run });
+        let Answer::Claimed(tasks) = self.writer.send(request).await? else {
+            return Err(self.wrong_answer());
+        };
+        let claim = |claimed: claim::ClaimedTask| Claim {
+            lease: claimed.lease.lease,
+            run: claimed.run,
+            task: claimed.task,
+            failures: claimed.failures,
+        };
+        Ok(tasks.into_iter().map(claim).collect())
+    }
+
+    async fn heartbeat(
+        &self,
+        leases: Vec<(RunId, u32, u32, LeaseId)>,
+        ttl: Duration,
+    ) -> Result<Vec<Held>, StoreError> {
+        let mut refs = Vec::with_capacity(leases.len());
+        for (run, position, sample, lease) in leases {
+            refs.push(self.lease(&run, position, sample, lease).await?);
+        }
+        let request = Request::Heartbeat { leases: refs, ttl_ms: millis(ttl) };
+        match self.writer.send(request).await? {
+            Answer::Held(held) => Ok(held),
+            _ => Err(self.wrong_answer()),
+        }
+    }
+
+    async fn complete(
+        &self,
+        completions: Vec<Completion>,
+    ) -> Result<Vec<CompleteOutcome>, StoreError> {
+        let mut verdicts = Vec::with_capacity(completions.len());
+        for completion in completions {
+            verdicts.push(self.new_verdict(completion).await?);
+        }
+        match self.writer.send(Request::Complete(verdicts)).await? {
+            Answer::Completed(outcomes) => Ok(outcomes),
+            _ => Err(self.wrong_answer()),
+        }
+    }
+
+    async fn fail(&self, failures: Vec<Failure>) -> Result<Vec<FailOutcome>, StoreError> {
+        let mut items = Vec::with_capacity(failures.len());
+        for failure in failures {
+            let (position, sample) = (failure.position, failure.sample);
+            items.push(NewFailure {
+                lease: self.lease(&failure.run, position, sample, failure.lease).await?,
+                class: failure.class,
+                wait_ms: failure.retry_in.map(millis),
+                charged: failure.charged,
+                error: failure.error,
+                attempts: failure.attempts,
+            });
+        }
+        match self.writer.send(Request::Fail(items)).await? {
+            Answer::Failed(outcomes) => Ok(outcomes),
+            _ => Err(self.wrong_answer()),
+        }
+    }
+
+    async fn release(
+        &self,
+        leases: Vec<(RunId, u32, u32, LeaseId, Vec<Attempt>)>,
+    ) -> Result<(), StoreError> {
+        let mut items = Vec::with_capacity(leases.len());
+        for (run, position, sample, lease, attempts) in leases {
+            let lease = self.lease(&run, position, sample, lease).await?;
+            items.push(NewRelease { lease, attempts });
+        }
+        self.done(Request::Release(items)).await
+    }
+
+    async fn reap(&self, limit: usize) -> Result<u64, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.count(Request::Reap { limit }).await
+    }
+
+    async fn control(&self, run: &RunId, state: RunState, reason: &str) -> Result<(), StoreError> {
+        let run = self.seq(run).await?;
+        let reason = reason.to_owned();
+        self.done(Request::Control { run, state, reason }).await
+    }
+
+    async fn retry(&self, run: &RunId, classes: &[FailureClass]) -> Result<u64, StoreError> {
+        let run = self.seq(run).await?;
+        let classes = classes.to_vec();
+        self.count(Request::Retry { run, classes }).await
+    }
+
+    async fn verdicts(
+        &self,
+        run: &RunId,
+        after: Option<(u32, u32)>,
+        limit: usize,
+    ) -> Result<Vec<StoredVerdict>, StoreError> {
+        let seq = self.seq(run).await?;
+        let rows = read::verdicts(&self.readers, seq, after, limit).await;
+        let rows = rows.map_err(|e| self.error(e))?;
+        let mut verdicts = Vec::with_capacity(rows.len());
+        for (at, row) in rows.into_iter().enumerate() {
+            if at % DECODE_AT_ONCE == DECODE_AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
+            let (position, sample) = (row.position, row.sample);
+            let decode = |bytes: Vec<u8>| record::decode(&bytes, position, sample, &self.name);
+            let verdict = row.record.map(decode).transpose()?;
+            verdicts.push(StoredVerdict {
+                position,
+                sample,
+                missing: verdict.is_none().then_some(row.missing),
+                verdict,
+            });
+        }
+        Ok(verdicts)
+    }
+
+    async fn outcomes(
+        &self,
+        run: &RunId,
+        after: Option<(u32, u32)>,
+        limit: usize,
+    ) -> Result<Vec<TaskOutcome>, StoreError> {
+        let seq = self.seq(run).await?;
+        let outcomes = read::outcomes(&self.readers, seq, after, limit).await;
+        outcomes.map_err(|e| self.error(e))
+    }
+
+    async fn progress(&self, run: &RunId) -> Result<Progress, StoreError> {
+        let seq = self.seq(run).await?;
+        let progress = read::progress(&self.readers, seq, self.clock.now_ms()).await;
+        progress.map_err(|e| self.error(e))
+    }
+
+    async fn totals(&self, run: &RunId) -> Result<RunTotals, StoreError> {
+        let seq = self.seq(run).await?;
+        let totals = read::totals(&self.readers, seq).await;
+        totals.map_err(|e| self.error(e))
+    }
+
+    async fn attempts(
+        &self,
+        run: &RunId,
+        position: u32,
+        sample: u32,
+    ) -> Result<Vec<Attempt>, StoreError> {
+        let seq = self.seq(run).await?;
+        let attempts = read::attempts(&self.readers, seq, position, sample).await;
+        attempts.map_err(|e| self.error(e))
+    }
+
+    async fn join(&self, worker: WorkerId) -> Result<(), StoreError> {
+        let locks = self.locks.clone();
+        let dead = self.blocking(move || locks.join(worker)).await?;
+        let dead = dead.map_err(|e| error::file(&self.name, Path::new(&self.name), &e))?;
+        let request = Request::Join { worker, dead: dead.iter().map(|dead| dead.id).collect() };
+        self.done(request).await?;
+        // Only now: had this failed, the next to join would find them again.
+        dead.into_iter().for_each(lock::DeadWorker::bury);
+        Ok(())
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        let workers = self.locks.own();
+        let left = match workers.is_empty() {
+            true => Ok(()),
+            false => self.done(Request::Leave { workers }).await,
+        };
+        self.readers.close().await;
+        // Last, so that the log is moved into the file and removed.
+        self.writer.close().await;
+        if left.is_ok() {
+            self.locks.leave();
+        }
+        left
+    }
+}
+
+/// Whole milliseconds.
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The path of a file beside the store: `<store>.<what>`.
+fn beside(store: &Path, what: &str) -> PathBuf {
+    let mut path = store.as_os_str().to_owned();
+    path.push(".");
+    path.push(what);
+    path.into()
+}

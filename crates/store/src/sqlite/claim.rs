@@ -1,0 +1,321 @@
+//! Who gets which task next.
+//!
+//! Owns fair claiming: stride scheduling over runs by the tokens that their tasks are expected to
+//! use. All claims of a group are picked in memory and written with a few statements.
+
+use std::collections::VecDeque;
+
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use tribunal_core::{Category, ContentKey, LeafTask, LeaseId, RunId};
+
+use super::{
+    batch::{slices, with_rows},
+    lease::{self, Loss},
+    outcome::NewRelease,
+    request::{ClaimRequest, LeaseRef},
+    schema,
+};
+
+/// Candidates read at once, at most.
+const PAGE: usize = 256;
+
+/// A task that was claimed.
+pub(super) struct ClaimedTask {
+    pub(super) lease: LeaseRef,
+    pub(super) run: RunId,
+    pub(super) task: LeafTask,
+    pub(super) failures: u32,
+}
+
+/// A run with tasks that may be claimed.
+struct ReadyRun {
+    seq: i64,
+    id: RunId,
+    /// Tokens claimed so far, lifted to the store's virtual time whenever it lagged behind.
+    virtual_time: i64,
+    claimed: bool,
+    /// Candidates read and not yet picked.
+    candidates: VecDeque<Candidate>,
+    /// Place of the last candidate read: turn, place, position, sample.
+    read_to: (i64, i64, i64, i64),
+    /// Whether there may be more than was read.
+    more: bool,
+}
+
+/// A task that may be claimed.
+struct Candidate {
+    task: LeafTask,
+    failures: u32,
+}
+
+/// Everything that a group of claims is picked from.
+struct Picker<'c> {
+    conn: &'c mut SqliteConnection,
+    runs: Vec<ReadyRun>,
+    virtual_time: i64,
+    page: usize,
+}
+
+// === impl ClaimedTask ===
+
+impl ClaimedTask {
+    /// Gives the task back unused.
+    pub(super) fn release(&self) -> NewRelease {
+        NewRelease { lease: self.lease, attempts: Vec::new() }
+    }
+}
+
+/// Claims for several workers, one list for each, in their order.
+pub(super) async fn claim(
+    conn: &mut SqliteConnection,
+    requests: &[ClaimRequest],
+    now: i64,
+) -> Result<Vec<Vec<ClaimedTask>>, sqlx::Error> {
+    lease::take_back(conn, &Loss::Ended { now, limit: -1 }).await?;
+    promote(conn, now).await?;
+    let slots = requests.iter().fold(0_usize, |sum, request| sum.saturating_add(request.slots));
+    let mut picker = Picker::new(conn, slots).await?;
+    let virtual_time = picker.virtual_time;
+    let mut claimed = Vec::with_capacity(requests.len());
+    for request in requests {
+        claimed.push(picker.pick(request).await?);
+    }
+    picker.store_times(virtual_time, now).await?;
+    let leases = requests.iter().zip(&claimed).flat_map(|(request, tasks)| {
+        let end = now.saturating_add(request.ttl_ms);
+        tasks.iter().map(move |task| (task.lease, request, end))
+    });
+    store_leases(conn, &leases.collect::<Vec<_>>()).await?;
+    Ok(claimed)
+}
+
+/// Makes tasks ready whose wait is over. They stay so if the clock steps back.
+async fn promote(conn: &mut SqliteConnection, now: i64) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE tasks INDEXED BY tasks_waiting SET state = 0, run_at = NULL \
+         WHERE state = 1 AND run_at <= ?",
+    )
+    .bind(now)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn store_leases(
+    conn: &mut SqliteConnection,
+    leases: &[(LeaseRef, &ClaimRequest, i64)],
+) -> Result<(), sqlx::Error> {
+    for slice in slices(leases) {
+        let mut query = with_rows(
+            "run, position, sample, lease, worker, lease_end",
+            slice.len(),
+            "UPDATE tasks SET state = 2, lease = j.lease, worker = j.worker, \
+                 lease_end = j.lease_end \
+             FROM j WHERE tasks.run = j.run AND tasks.position = j.position \
+                 AND tasks.sample = j.sample AND +tasks.state = 0",
+        );
+        for (lease, request, end) in slice {
+            query = super::outcome::bind_lease(query, lease)
+                .bind(request.worker.as_bytes().to_vec())
+                .bind(*end);
+        }
+        let written = query.execute(&mut *conn).await?.rows_affected();
+        if written != slice.len() as u64 {
+            return Err(sqlx::Error::Protocol(
+                "the index of waiting tasks disagrees with the tasks".to_owned(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+// === impl Picker ===
+
+impl<'c> Picker<'c> {
+    /// Finds the active runs that have ready tasks, hopping through the index from run to run.
+    async fn new(conn: &'c mut SqliteConnection, slots: usize) -> Result<Self, sqlx::Error> {
+        let rows = sqlx::query(
+            "WITH RECURSIVE ready (run) AS ( \
+                 SELECT min(run) FROM tasks INDEXED BY tasks_ready WHERE state = 0 \
+                 UNION ALL \
+                 SELECT (SELECT min(tasks.run) FROM tasks INDEXED BY tasks_ready \
+                         WHERE tasks.state = 0 AND tasks.run > ready.run) \
+                 FROM ready WHERE ready.run IS NOT NULL) \
+             SELECT runs.seq, runs.id, runs.virtual_time FROM ready \
+             CROSS JOIN runs ON runs.seq = ready.run WHERE runs.state = 'active' \
+             ORDER BY runs.seq",
+        )
+        .fetch_all(&mut *conn)
+        .await?;
+        let runs: Result<Vec<ReadyRun>, sqlx::Error> = rows.iter().map(ReadyRun::read).collect();
+        let virtual_time = sqlx::query_scalar("SELECT value FROM store_meta WHERE key = ?")
+            .bind(schema::VIRTUAL_TIME)
+            .fetch_one(&mut *conn)
+            .await?;
+        Ok(Self {
+            conn,
+            runs: runs?,
+            virtual_time,
+            // One more than is wanted tells whether the run is ready still.
+            page: slots.saturating_add(1).min(PAGE),
+        })
+    }
+
+    /// Picks for one worker: always from the run that has had the fewest tokens.
+    async fn pick(&mut self, request: &ClaimRequest) -> Result<Vec<ClaimedTask>, sqlx::Error> {
+        let mut picked = Vec::new();
+        for run in &mut self.runs {
+            run.virtual_time = run.virtual_time.max(self.virtual_time);
+        }
+        while picked.len() < request.slots {
+            let ready = self.runs.iter().enumerate().filter(|(_, run)| {
+                run.is_ready() && request.run.is_none_or(|only| run.seq == only)
+            });
+            let next = ready.min_by_key(|(_, run)| run.virtual_time);
+            let Some(at) = next.map(|(at, _)| at) else {
+                break;
+            };
+            let Some(candidate) = self.take(at).await? else {
+                continue;
+            };
+            let run = &mut self.runs[at];
+            run.virtual_time += i64::from(candidate.task.estimated_tokens.max(1));
+            run.claimed = true;
+            picked.push(ClaimedTask {
+                lease: LeaseRef {
+                    run: run.seq,
+                    position: candidate.task.position,
+                    sample: candidate.task.sample,
+                    lease: LeaseId::from_bytes(rand::random()),
+                },
+                run: run.id.clone(),
+                task: candidate.task,
+                failures: candidate.failures,
+            });
+        }
+        self.advance().await?;
+        Ok(picked)
+    }
+
+    /// The next candidate of a run; `None` when it has no more.
+    async fn take(&mut self, at: usize) -> Result<Option<Candidate>, sqlx::Error> {
+        self.fill(at).await?;
+        Ok(self.runs[at].candidates.pop_front())
+    }
+
+    /// Reads candidates where all that were read are picked.
+    async fn fill(&mut self, at: usize) -> Result<(), sqlx::Error> {
+        let run = &mut self.runs[at];
+        if !run.candidates.is_empty() || !run.more {
+            return Ok(());
+        }
+        let (turn, place, position, sample) = run.read_to;
+        let rows = sqlx::query(
+            "SELECT turn, place, position, sample, id, category, content_key, estimated_tokens, \
+                 rule, failures \
+             FROM tasks INDEXED BY tasks_ready WHERE run = ? AND state = 0 \
+                 AND (turn, place, position, sample) > (?, ?, ?, ?) \
+             ORDER BY turn, place, position, sample LIMIT ?",
+        )
+        .bind(run.seq)
+        .bind(turn)
+        .bind(place)
+        .bind(position)
+        .bind(sample)
+        .bind(i64::try_from(self.page).unwrap_or(i64::MAX))
+        .fetch_all(&mut *self.conn)
+        .await?;
+        run.more = rows.len() == self.page;
+        for row in &rows {
+            run.read_to = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+            run.candidates.push_back(Candidate::read(row)?);
+        }
+        Ok(())
+    }
+
+    /// Moves the virtual time up to the run that has had the least and is ready still: one that
+    /// becomes ready later starts level with it.
+    async fn advance(&mut self) -> Result<(), sqlx::Error> {
+        for at in 0..self.runs.len() {
+            if self.runs[at].claimed {
+                self.fill(at).await?;
+            }
+        }
+        let ready = self.runs.iter().filter(|run| run.is_ready());
+        let least = ready.map(|run| run.virtual_time).min();
+        self.virtual_time = self.virtual_time.max(least.unwrap_or(i64::MIN));
+        Ok(())
+    }
+
+    async fn store_times(&mut self, before: i64, now: i64) -> Result<(), sqlx::Error> {
+        for run in self.runs.iter().filter(|run| run.claimed) {
+            sqlx::query(
+                "UPDATE runs SET virtual_time = ?, first_claim_ms = coalesce(first_claim_ms, ?) \
+                 WHERE seq = ?",
+            )
+            .bind(run.virtual_time)
+            .bind(now)
+            .bind(run.seq)
+            .execute(&mut *self.conn)
+            .await?;
+        }
+        if self.virtual_time != before {
+            sqlx::query("UPDATE store_meta SET value = ? WHERE key = ?")
+                .bind(self.virtual_time)
+                .bind(schema::VIRTUAL_TIME)
+                .execute(&mut *self.conn)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+// === impl ReadyRun ===
+
+impl ReadyRun {
+    fn read(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        let id: &str = row.try_get(1)?;
+        Ok(Self {
+            seq: row.try_get(0)?,
+            id: id.parse().map_err(decode)?,
+            virtual_time: row.try_get(2)?,
+            claimed: false,
+            candidates: VecDeque::new(),
+            read_to: (-1, -1, -1, -1),
+            more: true,
+        })
+    }
+
+    /// Whether a task is left, as far as is known; all that were found ready have one at first.
+    fn is_ready(&self) -> bool {
+        self.more || !self.candidates.is_empty()
+    }
+}
+
+// === impl Candidate ===
+
+impl Candidate {
+    fn read(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        let category: &str = row.try_get(5)?;
+        let content_key: &[u8] = row.try_get(6)?;
+        let damaged = |what: &str| decode(format!("a task has no valid {what}"));
+        Ok(Self {
+            task: LeafTask {
+                position: row.try_get(2)?,
+                sample: row.try_get(3)?,
+                id: row.try_get(4)?,
+                category: Category::from_name(category).ok_or_else(|| damaged("category"))?,
+                content_key: ContentKey::from_slice(content_key)
+                    .ok_or_else(|| damaged("content key"))?,
+                order: row.try_get(1)?,
+                estimated_tokens: row.try_get(7)?,
+                rule: row.try_get(8)?,
+            },
+            failures: row.try_get(9)?,
+        })
+    }
+}
+
+fn decode(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
+    sqlx::Error::Decode(error.into())
+}

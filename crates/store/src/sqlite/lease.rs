@@ -1,0 +1,149 @@
+//! Leases as time and processes treat them.
+//!
+//! Owns heartbeats, and what becomes of a task whose lease ended by time or whose worker died.
+
+use std::collections::HashMap;
+
+use sqlx::{Row, SqliteConnection};
+use tribunal_core::{LeaseId, RunState, WorkerId};
+
+use super::{
+    batch::{slices, with_rows},
+    outcome::bind_lease,
+    request::LeaseRef,
+};
+use crate::store::{Held, MAX_DEAD_WORKERS, MAX_LOST_LEASES};
+
+/// Which leases are taken back, and why.
+pub(super) enum Loss {
+    /// Those that have ended, the oldest end first.
+    Ended { now: i64, limit: i64 },
+    /// Those of a process known to be dead.
+    Died { worker: WorkerId },
+}
+
+/// Extends leases until `end`; one answer for each, in their order.
+pub(super) async fn heartbeat(
+    conn: &mut SqliteConnection,
+    leases: &[LeaseRef],
+    now: i64,
+    end: i64,
+) -> Result<Vec<Held>, sqlx::Error> {
+    let mut held: HashMap<LeaseRef, Held> = HashMap::with_capacity(leases.len());
+    for slice in slices(leases) {
+        let mut query = with_rows(
+            "run, position, sample, lease",
+            slice.len(),
+            "UPDATE tasks SET lease_end = ? FROM j \
+             WHERE tasks.run = j.run AND tasks.position = j.position \
+                 AND tasks.sample = j.sample AND tasks.lease = j.lease \
+                 AND +tasks.state = 2 AND +tasks.lease_end > ? \
+             RETURNING run, position, sample, lease, \
+                 (SELECT runs.state FROM runs WHERE runs.seq = tasks.run)",
+        );
+        for lease in slice {
+            query = bind_lease(query, lease);
+        }
+        for row in query.bind(end).bind(now).fetch_all(&mut *conn).await? {
+            let id = LeaseId::from_slice(row.try_get(3)?)
+                .ok_or_else(|| sqlx::Error::Decode("a lease of another length".into()))?;
+            let lease = LeaseRef {
+                run: row.try_get(0)?,
+                position: row.try_get(1)?,
+                sample: row.try_get(2)?,
+                lease: id,
+            };
+            let answer = match RunState::from_name(row.try_get(4)?) {
+                Some(RunState::Paused) => Held::Drain,
+                Some(RunState::Cancelled) => Held::Cancel,
+                Some(RunState::Active) | None => Held::Held,
+            };
+            held.insert(lease, answer);
+        }
+    }
+    let answer = |lease| held.get(lease).copied().unwrap_or(Held::Lost);
+    Ok(leases.iter().map(answer).collect())
+}
+
+/// Takes leases back; returns how many.
+///
+/// The task goes behind those of its run that were lost less often, or is dead when its losses of
+/// this kind reach their cap, or cancelled with its run.
+pub(super) async fn take_back(
+    conn: &mut SqliteConnection,
+    loss: &Loss,
+) -> Result<u64, sqlx::Error> {
+    const LOSE: &str = "UPDATE tasks SET \
+        state = CASE \
+            WHEN (SELECT runs.state FROM runs WHERE runs.seq = tasks.run) = 'cancelled' THEN 5 \
+            WHEN ended_leases + ?1 >= ?3 OR dead_workers + ?2 >= ?4 THEN 4 ELSE 0 END, \
+        reason = CASE \
+            WHEN (SELECT runs.state FROM runs WHERE runs.seq = tasks.run) = 'cancelled' \
+            THEN 'cancelled' \
+            WHEN ended_leases + ?1 >= ?3 OR dead_workers + ?2 >= ?4 THEN 'lost_lease' END, \
+        class = 'lost_lease', \
+        error = printf('lost without an answer: %d leases ended, %d worker processes died', \
+            ended_leases + ?1, dead_workers + ?2), \
+        ended_leases = ended_leases + ?1, dead_workers = dead_workers + ?2, turn = turn + 1, \
+        lease = NULL, lease_end = NULL, worker = NULL WHERE ";
+    const ENDED: &str = "(run, position, sample) IN (\
+        SELECT run, position, sample FROM tasks INDEXED BY tasks_leased \
+        WHERE state = 2 AND lease_end <= ?5 \
+        ORDER BY lease_end, run, position, sample LIMIT ?6)";
+    const DIED: &str = "(run, position, sample) IN (\
+        SELECT run, position, sample FROM tasks INDEXED BY tasks_leased \
+        WHERE state = 2 AND worker = ?5)";
+    let (ended, died, which) = match loss {
+        Loss::Ended { .. } => (1, 0, ENDED),
+        Loss::Died { .. } => (0, 1, DIED),
+    };
+    let query = super::batch::statement([LOSE, which].concat())
+        .bind(ended)
+        .bind(died)
+        .bind(MAX_LOST_LEASES)
+        .bind(MAX_DEAD_WORKERS);
+    let query = match loss {
+        Loss::Ended { now, limit } => query.bind(*now).bind(*limit),
+        Loss::Died { worker } => query.bind(worker.as_bytes().to_vec()),
+    };
+    Ok(query.execute(conn).await?.rows_affected())
+}
+
+/// Records a worker process.
+pub(super) async fn join(
+    conn: &mut SqliteConnection,
+    worker: WorkerId,
+    now: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO workers (id, pid, joined_ms) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+        .bind(worker.as_bytes().to_vec())
+        .bind(std::process::id())
+        .bind(now)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Forgets a worker process that leaves. What it holds still goes back as if it had not been
+/// claimed: nobody will answer for it.
+pub(super) async fn leave(
+    conn: &mut SqliteConnection,
+    worker: WorkerId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE tasks SET state = iif(runs.state = 'cancelled', 5, 0), \
+             reason = iif(runs.state = 'cancelled', 'cancelled', NULL), \
+             lease = NULL, lease_end = NULL, worker = NULL \
+         FROM runs WHERE runs.seq = tasks.run AND (run, position, sample) IN (\
+             SELECT run, position, sample FROM tasks INDEXED BY tasks_leased \
+             WHERE state = 2 AND worker = ?)",
+    )
+    .bind(worker.as_bytes().to_vec())
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query("DELETE FROM workers WHERE id = ?")
+        .bind(worker.as_bytes().to_vec())
+        .execute(conn)
+        .await?;
+    Ok(())
+}

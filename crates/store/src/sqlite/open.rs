@@ -1,0 +1,268 @@
+//! Opening an SQLite store, and making one.
+//!
+//! Owns what a file must be to be opened, and that a store appears under its name whole or not
+//! at all. Nothing is written to a file before it is known to be a store.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use sqlx::{
+    ConnectOptions, Connection, Row, SqliteConnection, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqlitePoolOptions},
+};
+
+use super::{SqliteOptions, ballast, batch, error, place, schema};
+use crate::error::StoreError;
+
+/// The oldest SQLite without the bug that could lose a commit when the log was reset.
+const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
+
+/// An opened store.
+pub(super) struct Opened {
+    /// The file, without links.
+    pub(super) path: PathBuf,
+    /// The one connection that writes.
+    pub(super) writer: SqliteConnection,
+    /// Connections that only read.
+    pub(super) readers: SqlitePool,
+}
+
+/// Opens the store at this path, or makes it.
+pub(super) async fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, StoreError> {
+    let made = place::make_folder(path)?;
+    let opened = open_placed(path, options).await;
+    if opened.is_err() {
+        place::remove_empty(&made);
+    }
+    opened
+}
+
+async fn open_placed(path: &Path, options: &SqliteOptions) -> Result<Opened, StoreError> {
+    let path = &place::resolve(path)?;
+    place::check(path)?;
+    let opened = match attempt(path, options).await {
+        // The ballast is there for this moment.
+        Err(StoreError::Full { .. }) if ballast::release(path) => attempt(path, options).await?,
+        opened => opened?,
+    };
+    ballast::keep(path);
+    Ok(opened)
+}
+
+async fn attempt(path: &Path, options: &SqliteOptions) -> Result<Opened, StoreError> {
+    let store = &path.display().to_string();
+    let fail = |error| error::sql(store, error);
+    if !path.exists() {
+        make(path, options).await?;
+    }
+    let mut writer = connect(path, options, false).connect().await.map_err(fail)?;
+    prepare(&mut writer, store, options).await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(options.readers.max(1))
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_lazy_with(connect(path, options, true).pragma("cache_size", "-4096"));
+    Ok(Opened { path: path.to_owned(), writer, readers })
+}
+
+/// Checks what the file is, and sets the connection up for writing.
+async fn prepare(
+    writer: &mut SqliteConnection,
+    store: &str,
+    options: &SqliteOptions,
+) -> Result<(), StoreError> {
+    let fail = |error| error::sql(store, error);
+    assert_library(writer, store).await?;
+    if is_empty(writer, store).await? {
+        run_script(writer, schema::CREATE).await.map_err(fail)?;
+        add_key(writer).await.map_err(fail)?;
+        commit(writer).await.map_err(fail)?;
+    }
+    keep_log(writer, options.busy_timeout).await.map_err(fail)?;
+    for pragma in [
+        // A log that a slow reader made long shrinks again.
+        "PRAGMA journal_size_limit = 67108864",
+        "PRAGMA cache_size = -16384",
+    ] {
+        sqlx::query(pragma).execute(&mut *writer).await.map_err(fail)?;
+    }
+    if let Some(pages) = options.max_pages {
+        let pragma = format!("PRAGMA max_page_count = {pages}");
+        batch::statement(pragma).execute(&mut *writer).await.map_err(fail)?;
+    }
+    Ok(())
+}
+
+/// Switches to a write-ahead log. A store that was made whole has it already; in a file that was
+/// empty the switch needs the file alone, and SQLite does not wait for that by itself.
+async fn keep_log(conn: &mut SqliteConnection, patience: Duration) -> Result<(), sqlx::Error> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let switched = sqlx::query("PRAGMA journal_mode = WAL").execute(&mut *conn).await;
+        match switched {
+            Err(error) if error::is_busy(&error) && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            switched => return switched.map(|_| ()),
+        }
+    }
+}
+
+/// Refuses what is no store of ours; `true` for a file with nothing in it, in which case a
+/// transaction is open.
+async fn is_empty(conn: &mut SqliteConnection, store: &str) -> Result<bool, StoreError> {
+    if inspect(conn, store).await? == schema::VERSION {
+        return Ok(false);
+    }
+    // Another process may be filling it at this moment.
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut *conn)
+        .await
+        .map_err(|error| error::sql(store, error))?;
+    if inspect(conn, store).await? == schema::VERSION {
+        commit(conn).await.map_err(|error| error::sql(store, error))?;
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+/// The format's version, 0 for a file with nothing in it; refuses what is no store of ours.
+async fn inspect(conn: &mut SqliteConnection, store: &str) -> Result<i64, StoreError> {
+    let row = sqlx::query(
+        "SELECT (SELECT application_id FROM pragma_application_id), \
+                (SELECT user_version FROM pragma_user_version), \
+                (SELECT count(*) FROM sqlite_schema)",
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(|error| error::sql(store, error))?;
+    let column = |at: usize| row.try_get::<i64, _>(at).map_err(|e| error::sql(store, e));
+    let (application, version, tables) = (column(0)?, column(1)?, column(2)?);
+    let not_ours =
+        |reason: &str| StoreError::NotAStore { path: store.into(), reason: reason.to_owned() };
+    match (application, version) {
+        (0, 0) if tables == 0 => Ok(version),
+        (schema::APPLICATION_ID, schema::VERSION) => Ok(version),
+        (schema::APPLICATION_ID, found) if found > schema::VERSION => {
+            Err(StoreError::NewerVersion { store: store.to_owned(), found, known: schema::VERSION })
+        }
+        (schema::APPLICATION_ID, _) => Err(not_ours("its format has no version")),
+        _ => Err(not_ours("it is another program's SQLite database")),
+    }
+}
+
+/// Makes a store beside the path and gives it the path as its name when it is whole.
+///
+/// Whoever comes first wins: an existing file is never replaced.
+async fn make(path: &Path, options: &SqliteOptions) -> Result<(), StoreError> {
+    let store = &path.display().to_string();
+    let unnamed = super::beside(path, &format!("new-{:016x}", rand::random::<u64>()));
+    let made = fill(&unnamed, options).await;
+    let named = match made {
+        Ok(()) => place::name(&unnamed, path).map_err(|e| error::file(store, path, &e)),
+        // Errors shall speak of the store, not of a file that nobody knows.
+        Err(made) => Err(error::sql(store, made)),
+    };
+    for end in ["", "-journal", "-wal", "-shm"] {
+        let mut file = unnamed.clone().into_os_string();
+        file.push(end);
+        let _ = fs::remove_file(file);
+    }
+    named
+}
+
+async fn fill(unnamed: &Path, options: &SqliteOptions) -> Result<(), sqlx::Error> {
+    let connect = connect(unnamed, options, false).create_if_missing(true);
+    let mut conn = connect.connect().await?;
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut conn).await?;
+    run_script(&mut conn, schema::CREATE).await?;
+    add_key(&mut conn).await?;
+    commit(&mut conn).await?;
+    // Kept in the file's header. Here nobody else can hold the lock that it needs.
+    sqlx::query("PRAGMA journal_mode = WAL").execute(&mut conn).await?;
+    conn.close().await
+}
+
+async fn run_script(conn: &mut SqliteConnection, script: &'static str) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(script).execute(conn).await?;
+    Ok(())
+}
+
+async fn add_key(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO store_meta (key, value) VALUES (?, ?), (?, 0)")
+        .bind(schema::STORE_KEY)
+        .bind(rand::random::<[u8; 32]>().to_vec())
+        .bind(schema::VIRTUAL_TIME)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+async fn commit(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("COMMIT").execute(conn).await?;
+    Ok(())
+}
+
+async fn assert_library(conn: &mut SqliteConnection, store: &str) -> Result<(), StoreError> {
+    let version: String = sqlx::query_scalar("SELECT sqlite_version()")
+        .fetch_one(conn)
+        .await
+        .map_err(|error| error::sql(store, error))?;
+    if is_recent(&version) {
+        return Ok(());
+    }
+    let (major, minor, patch) = OLDEST_SQLITE;
+    Err(StoreError::Open {
+        store: store.to_owned(),
+        reason: format!(
+            "this tribunal was built with SQLite {version}, which can lose commits; build it with \
+             {major}.{minor}.{patch} or newer"
+        ),
+    })
+}
+
+fn is_recent(version: &str) -> bool {
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    let mut next = || parts.next().unwrap_or(0);
+    (next(), next(), next()) >= OLDEST_SQLITE
+}
+
+fn connect(path: &Path, options: &SqliteOptions, read_only: bool) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(read_only)
+        .foreign_keys(true)
+        .synchronous(sqlx::sqlite::SqliteSynchronous::Full)
+        .busy_timeout(options.busy_timeout)
+        .statement_cache_capacity(batch::PREPARED)
+        .disable_statement_logging()
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self { max_pages: None, readers: 4, busy_timeout: Duration::from_secs(30) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_libraries_are_told_from_new_ones() {
+        for (version, recent) in [
+            ("3.51.3", true),
+            ("3.52.0", true),
+            ("4.0.0", true),
+            ("3.51.2", false),
+            ("3.9.9", false),
+            ("", false),
+        ] {
+            assert_eq!(is_recent(version), recent, "{version}");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! What comes back from a claim: a verdict, a failure, or nothing.
+//!
+//! Owns the statements that end a lease by its holder. Each compares the lease, and that it has
+//! not ended, in the statement that writes; whatever else is written follows from its answer.
+
+use std::collections::{HashMap, HashSet};
+
+use sqlx::{Row, SqliteConnection};
+use tribunal_core::{Attempt, FailureClass};
+
+use super::{
+    batch::{slices, with_rows},
+    request::LeaseRef,
+};
+use crate::store::{CompleteOutcome, FailOutcome};
+
+/// A verdict ready to be stored.
+pub(super) struct NewVerdict {
+    pub(super) lease: LeaseRef,
+    /// `None` exactly where there is a reason.
+    pub(super) score: Option<f64>,
+    pub(super) reason: Option<&'static str>,
+    pub(super) source: &'static str,
+    pub(super) simulated: bool,
+    /// The compressed verdict.
+    pub(super) record: Vec<u8>,
+    pub(super) attempts: Vec<Attempt>,
+}
+
+/// A failure ready to be stored.
+pub(super) struct NewFailure {
+    pub(super) lease: LeaseRef,
+    pub(super) class: FailureClass,
+    /// `None` makes it a dead letter.
+    pub(super) wait_ms: Option<i64>,
+    /// Failures that this adds.
+    pub(super) charged: u32,
+    pub(super) error: String,
+    pub(super) attempts: Vec<Attempt>,
+}
+
+/// A lease given back.
+pub(super) struct NewRelease {
+    pub(super) lease: LeaseRef,
+    pub(super) attempts: Vec<Attempt>,
+}
+
+/// A task's key in the tables.
+type Key = (i64, u32, u32);
+
+// === impl LeaseRef ===
+
+impl LeaseRef {
+    pub(super) fn key(&self) -> Key {
+        (self.run, self.position, self.sample)
+    }
+}
+
+/// Stores verdicts; one outcome for each, in their order.
+pub(super) async fn complete(
+    conn: &mut SqliteConnection,
+    items: &[&NewVerdict],
+    now: i64,
+) -> Result<Vec<CompleteOutcome>, sqlx::Error> {
+    let mut outcomes = vec![CompleteOutcome::Fenced; items.len()];
+    for round in rounds(items, |item| &item.lease) {
+        let mut stored = HashSet::with_capacity(round.len());
+        for slice in slices(&round) {
+            // `+` keeps the planner from walking all leases instead of looking up each task.
+            let mut query = with_rows(
+                "run, position, sample, lease, reason",
+                slice.len(),
+                "UPDATE tasks SET state = 3, run_at = NULL, lease = NULL, lease_end = NULL, \
+                     worker = NULL, class = NULL, reason = j.reason, error = '' \
+                 FROM j WHERE tasks.run = j.run AND tasks.position = j.position \
+                     AND tasks.sample = j.sample AND tasks.lease = j.lease \
+                     AND +tasks.state = 2 AND +tasks.lease_end > ? \
+                 RETURNING run, position, sample",
+            );
+            for (_, item) in slice {
+                query = bind_lease(query, &item.lease).bind(item.reason);
+            }
+            collect_keys(conn, query.bind(now), &mut stored).await?;
+        }
+        let (done, refused): (Vec<_>, Vec<_>) =
+            round.into_iter().partition(|(_, item)| stored.contains(&item.lease.key()));
+        insert_verdicts(conn, &done, now).await?;
+        let attempts = done.iter().map(|(_, item)| (&item.lease, &item.attempts));
+        insert_attempts(conn, attempts).await?;
+        for (at, _) in &done {
+            outcomes[*at] = CompleteOutcome::Stored;
+        }
+        for (at, item) in refused {
+            if is_duplicate(conn, &item.lease).await? {
+                outcomes[at] = CompleteOutcome::Duplicate;
+            }
+        }
+    }
+    Ok(outcomes)
+}
+
+async fn insert_verdicts(
+    conn: &mut SqliteConnection,
+    items: &[(usize, &NewVerdict)],
+    now: i64,
+) -> Result<(), sqlx::Error> {
+    for slice in slices(items) {
+        let mut query = with_rows(
+            "run, position, sample, lease, score, reason, source, simulated, stored_ms, record",
+            slice.len(),
+            "INSERT INTO verdicts (run, position, sample, lease, score, reason, source, \
+                 simulated, stored_ms, record) SELECT * FROM j",
+        );
+        for (_, item) in slice {
+            query = bind_lease(query, &item.lease)
+                .bind(item.score)
+                .bind(item.reason)
+                .bind(item.source)
+                .bind(item.simulated)
+                .bind(now)
+                .bind(item.record.clone());
+        }
+        query.execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
+/// Whether this very lease has stored the task's verdict.
+async fn is_duplicate(conn: &mut SqliteConnection, lease: &LeaseRef) -> Result<bool, sqlx::Error> {
+    let query = sqlx::query(
+        "SELECT 1 FROM verdicts WHERE run = ? AND position = ? AND sample = ? AND lease = ?",
+    );
+    Ok(bind_lease(query, lease).fetch_optional(conn).await?.is_some())
+}
+
+/// Records failures; one outcome for each, in their order.
+pub(super) async fn fail(
+    conn: &mut SqliteConnection,
+    items: &[&NewFailure],
+    now: i64,
+) -> Result<Vec<FailOutcome>, sqlx::Error> {
+    let mut outcomes = vec![FailOutcome::Fenced; items.len()];
+    for round in rounds(items, |item| &item.lease) {
+        let mut recorded = HashSet::with_capacity(round.len());
+        for slice in slices(&round) {
+            let mut query = with_rows(
+                "run, position, sample, lease, next, run_at, charged, class, reason, error",
+                slice.len(),
+                "UPDATE tasks SET \
+                     state = iif(runs.state = 'cancelled', 5, j.next), \
+                     run_at = iif(runs.state = 'cancelled', NULL, j.run_at), \
+                     reason = iif(runs.state = 'cancelled', 'cancelled', j.reason), \
+                     failures = min(failures + j.charged, 4294967295), class = j.class, error = j.error, \
+                     turn = 0, ended_leases = 0, dead_workers = 0, \
+                     lease = NULL, lease_end = NULL, worker = NULL \
+                 FROM j CROSS JOIN runs ON runs.seq = j.run \
+                 WHERE tasks.run = j.run AND tasks.position = j.position \
+                     AND tasks.sample = j.sample AND tasks.lease = j.lease \
+                     AND +tasks.state = 2 AND +tasks.lease_end > ? \
+                 RETURNING run, position, sample",
+            );
+            for (_, item) in slice {
+                let (next, run_at, reason) = match item.wait_ms {
+                    None => (4, None, Some(item.class.ungraded_reason().name())),
+                    Some(0) => (0, None, None),
+                    Some(wait) => (1, Some(now.saturating_add(wait)), None),
+                };
+                query = bind_lease(query, &item.lease)
+                    .bind(next)
+                    .bind(run_at)
+                    .bind(item.charged)
+                    .bind(item.class.name())
+                    .bind(reason)
+                    .bind(item.error.clone());
+            }
+            collect_keys(conn, query.bind(now), &mut recorded).await?;
+        }
+        let done = round.iter().filter(|(_, item)| recorded.contains(&item.lease.key()));
+        let attempts = done.clone().map(|(_, item)| (&item.lease, &item.attempts));
+        insert_attempts(conn, attempts).await?;
+        for (at, _) in done {
+            outcomes[*at] = FailOutcome::Recorded;
+        }
+    }
+    Ok(outcomes)
+}
+
+/// Puts tasks back as if they had not been claimed; a lease that is lost is passed over.
+pub(super) async fn release(
+    conn: &mut SqliteConnection,
+    items: &[&NewRelease],
+    now: i64,
+) -> Result<(), sqlx::Error> {
+    for round in rounds(items, |item| &item.lease) {
+        let mut released = HashSet::with_capacity(round.len());
+        for slice in slices(&round) {
+            let mut query = with_rows(
+                "run, position, sample, lease",
+                slice.len(),
+                "UPDATE tasks SET state = iif(runs.state = 'cancelled', 5, 0), \
+                     reason = iif(runs.state = 'cancelled', 'cancelled', NULL), \
+                     lease = NULL, lease_end = NULL, worker = NULL \
+                 FROM j CROSS JOIN runs ON runs.seq = j.run \
+                 WHERE tasks.run = j.run AND tasks.position = j.position \
+                     AND tasks.sample = j.sample AND tasks.lease = j.lease \
+                     AND +tasks.state = 2 AND +tasks.lease_end > ? \
+                 RETURNING run, position, sample",
+            );
+            for (_, item) in slice {
+                query = bind_lease(query, &item.lease);
+            }
+            collect_keys(conn, query.bind(now), &mut released).await?;
+        }
+        let done = round.iter().filter(|(_, item)| released.contains(&item.lease.key()));
+        let attempts = done.map(|(_, item)| (&item.lease, &item.attempts));
+        insert_attempts(conn, attempts).await?;
+    }
+    Ok(())
+}
+
+async fn insert_attempts<'a>(
+    conn: &mut SqliteConnection,
+    attempts: impl Iterator<Item = (&'a LeaseRef, &'a Vec<Attempt>)>,
+) -> Result<(), sqlx::Error> {
+    let rows: Vec<(&LeaseRef, &Attempt)> = attempts
+        .flat_map(|(lease, attempts)| attempts.iter().map(move |attempt| (lease, attempt)))
+        .collect();
+    for slice in slices(&rows) {
+        let mut query = with_rows(
+            "run, position, sample, kind, class, status, input, cached, output, started_ms, \
+             waited_ms, latency_ms, request_id, error",
+            slice.len(),
+            "INSERT INTO attempts (run, position, sample, kind, class, status, input, cached, \
+                 output, started_ms, waited_ms, latency_ms, request_id, error) SELECT * FROM j",
+        );
+        for (lease, attempt) in slice {
+            query = query
+                .bind(lease.run)
+                .bind(lease.position)
+                .bind(lease.sample)
+                .bind(attempt.kind.name())
+                .bind(attempt.class.map(FailureClass::name))
+                .bind(attempt.status)
+                .bind(attempt.usage.input.cast_signed())
+                .bind(attempt.usage.cached.cast_signed())
+                .bind(attempt.usage.output.cast_signed())
+                .bind(attempt.started_ms)
+                .bind(attempt.waited_ms.cast_signed())
+                .bind(attempt.latency_ms.cast_signed())
+                .bind(attempt.request_id.clone())
+                .bind(attempt.error.clone());
+        }
+        query.execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
+/// Items with their places, in rounds that hold every task at most once: one statement changes a
+/// row only once, and an answer that was repeated must see what the first one did.
+fn rounds<'i, T>(
+    items: &[&'i T],
+    lease: impl Fn(&'i T) -> &'i LeaseRef,
+) -> Vec<Vec<(usize, &'i T)>> {
+    let mut seen: HashMap<Key, usize> = HashMap::with_capacity(items.len());
+    let mut rounds: Vec<Vec<(usize, &T)>> = Vec::new();
+    for (at, item) in items.iter().enumerate() {
+        let round = seen.entry(lease(item).key()).or_default();
+        if rounds.len() == *round {
+            rounds.push(Vec::new());
+        }
+        rounds[*round].push((at, item));
+        *round += 1;
+    }
+    rounds
+}
+
+pub(super) fn bind_lease(query: super::batch::Query, lease: &LeaseRef) -> super::batch::Query {
+    query
+        .bind(lease.run)
+        .bind(lease.position)
+        .bind(lease.sample)
+        .bind(lease.lease.as_bytes().to_vec())
+}
+
+async fn collect_keys(
+    conn: &mut SqliteConnection,
+    query: super::batch::Query,
+    keys: &mut HashSet<Key>,
+) -> Result<(), sqlx::Error> {
+    for row in query.fetch_all(conn).await? {
+        keys.insert((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+    }
+    Ok(())
+}

@@ -1,0 +1,308 @@
+//! What readers see of an SQLite store.
+//!
+//! Owns the queries. Each is one statement, so that what it shows was true at one moment; none
+//! reads a verdict's record unless the record is asked for.
+
+use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
+use tribunal_core::{
+    Attempt, BlobHash, CallKind, FailureClass, Outcome, RunId, RunState, UngradedReason, Usage,
+};
+
+use super::schema;
+use crate::store::{NewRun, Progress, RunRecord, RunTotals, TaskOutcome};
+
+/// A row of the page of verdicts.
+pub(super) struct VerdictRow {
+    pub(super) position: u32,
+    pub(super) sample: u32,
+    /// The compressed verdict.
+    pub(super) record: Option<Vec<u8>>,
+    /// Where there is none: why, and the last message.
+    pub(super) missing: (UngradedReason, String),
+}
+
+const RUN_COLUMNS: &str = "SELECT id, inputs, generation, spec, judge, model, simulated, state, \
+                           reason, created_ms FROM runs";
+
+/// The number that stands for a run in the tables.
+pub(super) async fn seq(pool: &SqlitePool, run: &RunId) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar("SELECT seq FROM runs WHERE id = ?")
+        .bind(run.as_str().to_owned())
+        .fetch_optional(pool)
+        .await
+}
+
+pub(super) async fn run(pool: &SqlitePool, seq: i64) -> Result<RunRecord, sqlx::Error> {
+    let query = super::batch::statement(format!("{RUN_COLUMNS} WHERE seq = ?")).bind(seq);
+    run_record(&query.fetch_one(pool).await?)
+}
+
+pub(super) async fn runs(pool: &SqlitePool) -> Result<Vec<RunRecord>, sqlx::Error> {
+    let query = super::batch::statement(format!("{RUN_COLUMNS} ORDER BY seq DESC"));
+    query.fetch_all(pool).await?.iter().map(run_record).collect()
+}
+
+fn run_record(row: &SqliteRow) -> Result<RunRecord, sqlx::Error> {
+    let id: &str = row.try_get(0)?;
+    Ok(RunRecord {
+        run: NewRun {
+            id: id.parse().map_err(|_| damaged("run id"))?,
+            inputs: hash(row, 1)?,
+            generation: row.try_get(2)?,
+            spec: hash(row, 3)?,
+            judge: row.try_get(4)?,
+            model: row.try_get(5)?,
+            simulated: row.try_get(6)?,
+        },
+        state: named(row, 7, RunState::from_name)?,
+        reason: row.try_get(8)?,
+        created_ms: row.try_get(9)?,
+    })
+}
+
+/// Of these hashes, those whose blobs are there.
+pub(super) async fn known_blobs(
+    pool: &SqlitePool,
+    hashes: &[BlobHash],
+) -> Result<Vec<BlobHash>, sqlx::Error> {
+    let hex: Vec<String> = hashes.iter().map(BlobHash::to_string).collect();
+    let rows =
+        sqlx::query("SELECT hash FROM blobs WHERE hash IN (SELECT unhex(value) FROM json_each(?))")
+            .bind(serde_json::Value::from(hex).to_string())
+            .fetch_all(pool)
+            .await?;
+    rows.iter().map(|row| hash(row, 0)).collect()
+}
+
+/// A blob's compressed bytes and its length before.
+pub(super) async fn blob(
+    pool: &SqlitePool,
+    hash: BlobHash,
+) -> Result<Option<(Vec<u8>, u64)>, sqlx::Error> {
+    let row = sqlx::query("SELECT content, size FROM blobs WHERE hash = ?")
+        .bind(hash.as_bytes().to_vec())
+        .fetch_optional(pool)
+        .await?;
+    row.map(|row| Ok((row.try_get(0)?, count(&row, 1)?))).transpose()
+}
+
+/// A page of verdicts and of tasks that have none.
+pub(super) async fn verdicts(
+    pool: &SqlitePool,
+    run: i64,
+    after: Option<(u32, u32)>,
+    limit: usize,
+) -> Result<Vec<VerdictRow>, sqlx::Error> {
+    let rows =
+        page(pool, "SELECT t.position, t.sample, t.reason, t.error, v.record", (run, after, limit));
+    let row = |row: &SqliteRow| {
+        let reason = optional_name(row, 2, UngradedReason::from_name)?;
+        Ok(VerdictRow {
+            position: row.try_get(0)?,
+            sample: row.try_get(1)?,
+            record: row.try_get(4)?,
+            missing: (reason.unwrap_or(UngradedReason::Pending), row.try_get(3)?),
+        })
+    };
+    rows.await?.iter().map(row).collect()
+}
+
+/// A page of outcomes.
+pub(super) async fn outcomes(
+    pool: &SqlitePool,
+    run: i64,
+    after: Option<(u32, u32)>,
+    limit: usize,
+) -> Result<Vec<TaskOutcome>, sqlx::Error> {
+    let rows = page(pool, "SELECT t.position, t.sample, t.reason, v.score", (run, after, limit));
+    let row = |row: &SqliteRow| {
+        let reason = optional_name(row, 2, UngradedReason::from_name)?;
+        let score: Option<f64> = row.try_get(3)?;
+        Ok(TaskOutcome {
+            position: row.try_get(0)?,
+            sample: row.try_get(1)?,
+            outcome: match score {
+                Some(score) => Outcome::Graded { score },
+                None => Outcome::Ungraded { reason: reason.unwrap_or(UngradedReason::Pending) },
+            },
+        })
+    };
+    rows.await?.iter().map(row).collect()
+}
+
+async fn page(
+    pool: &SqlitePool,
+    columns: &str,
+    (run, after, limit): (i64, Option<(u32, u32)>, usize),
+) -> Result<Vec<SqliteRow>, sqlx::Error> {
+    let (position, sample) = match after {
+        Some((position, sample)) => (i64::from(position), i64::from(sample)),
+        None => (-1, -1),
+    };
+    super::batch::statement(format!(
+        "{columns} FROM tasks t LEFT JOIN verdicts v \
+             ON v.run = t.run AND v.position = t.position AND v.sample = t.sample \
+         WHERE t.run = ? AND (t.position, t.sample) > (?, ?) \
+         ORDER BY t.position, t.sample LIMIT ?"
+    ))
+    .bind(run)
+    .bind(position)
+    .bind(sample)
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(pool)
+    .await
+}
+
+/// Counts of tasks by state, from one walk over the run's tasks.
+pub(super) async fn progress(
+    pool: &SqlitePool,
+    run: i64,
+    now: i64,
+) -> Result<Progress, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT state, reason, count(*), min(run_at) FROM tasks WHERE run = ? \
+         GROUP BY state, reason",
+    )
+    .bind(run)
+    .fetch_all(pool)
+    .await?;
+    let mut progress = Progress::default();
+    for row in &rows {
+        let tasks = count(row, 2)?;
+        progress.leaves += tasks;
+        let state: i64 = row.try_get(0)?;
+        *match state {
+            schema::READY | schema::WAITING => &mut progress.pending,
+            schema::LEASED => &mut progress.leased,
+            schema::DONE => &mut progress.done,
+            schema::DEAD => &mut progress.dead,
+            schema::CANCELLED => &mut progress.cancelled,
+            _ => return Err(damaged("state of a task")),
+        } += tasks;
+        if let Some(reason) = optional_name(row, 1, UngradedReason::from_name)? {
+            *progress.ungraded.entry(reason).or_default() += tasks;
+        }
+        if matches!(state, schema::READY | schema::WAITING) {
+            let run_at: Option<i64> = row.try_get(3)?;
+            let wait = run_at.map_or(0, |run_at| run_at.saturating_sub(now));
+            let wait = u64::try_from(wait).unwrap_or(0);
+            let known = progress.next_in_ms.unwrap_or(u64::MAX);
+            progress.next_in_ms = Some(known.min(wait));
+        }
+    }
+    Ok(progress)
+}
+
+/// What the run has cost.
+pub(super) async fn totals(pool: &SqlitePool, run: i64) -> Result<RunTotals, sqlx::Error> {
+    // Calls and verdicts in one statement, so that both are of one moment.
+    let rows = sqlx::query(
+        "SELECT 'calls', kind, class, count(*), sum(input), sum(cached), sum(output) \
+         FROM attempts WHERE run = ?1 GROUP BY kind, class \
+         UNION ALL \
+         SELECT 'verdicts', source, iif(score IS NULL, NULL, 'graded'), count(*), \
+             max(simulated), max(stored_ms), (SELECT first_claim_ms FROM runs WHERE seq = ?1) \
+         FROM verdicts WHERE run = ?1 GROUP BY source, score IS NULL",
+    )
+    .bind(run)
+    .fetch_all(pool)
+    .await?;
+    let mut totals = RunTotals::default();
+    for row in &rows {
+        let number = count(row, 3)?;
+        match row.try_get(0)? {
+            "calls" => {
+                totals.usage +=
+                    Usage { input: count(row, 4)?, cached: count(row, 5)?, output: count(row, 6)? };
+                let kind = named(row, 1, CallKind::from_name)?;
+                let class = optional_name(row, 2, FailureClass::from_name)?;
+                *match (class, kind) {
+                    (Some(FailureClass::Throttled), _) => &mut totals.rejected,
+                    (Some(_), _) => &mut totals.failed,
+                    (None, CallKind::Judge) => &mut totals.judge_calls,
+                    (None, CallKind::Rank) => &mut totals.rank_calls,
+                    (None, CallKind::Repair) => &mut totals.repair_calls,
+                } += number;
+            }
+            _ => {
+                totals.any_simulated |= row.try_get::<bool, _>(4)?;
+                let last: i64 = row.try_get(5)?;
+                let first: Option<i64> = row.try_get(6)?;
+                let wall = last.saturating_sub(first.unwrap_or(last));
+                totals.wall_ms = totals.wall_ms.max(u64::try_from(wall).unwrap_or(0));
+                if row.try_get::<Option<&str>, _>(2)?.is_some() {
+                    totals.graded += number;
+                    *totals.by_source.entry(row.try_get(1)?).or_default() += number;
+                }
+            }
+        }
+    }
+    Ok(totals)
+}
+
+/// The attempts at one task, in order.
+pub(super) async fn attempts(
+    pool: &SqlitePool,
+    run: i64,
+    position: u32,
+    sample: u32,
+) -> Result<Vec<Attempt>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT kind, class, status, error, request_id, started_ms, waited_ms, latency_ms, \
+             input, cached, output \
+         FROM attempts WHERE run = ? AND position = ? AND sample = ? ORDER BY seq",
+    )
+    .bind(run)
+    .bind(position)
+    .bind(sample)
+    .fetch_all(pool)
+    .await?;
+    let attempt = |row: &SqliteRow| {
+        Ok(Attempt {
+            kind: named(row, 0, CallKind::from_name)?,
+            class: optional_name(row, 1, FailureClass::from_name)?,
+            status: row.try_get(2)?,
+            error: row.try_get(3)?,
+            request_id: row.try_get(4)?,
+            started_ms: row.try_get(5)?,
+            waited_ms: count(row, 6)?,
+            latency_ms: count(row, 7)?,
+            usage: Usage { input: count(row, 8)?, cached: count(row, 9)?, output: count(row, 10)? },
+        })
+    };
+    rows.iter().map(attempt).collect()
+}
+
+fn hash(row: &SqliteRow, at: usize) -> Result<BlobHash, sqlx::Error> {
+    BlobHash::from_slice(row.try_get(at)?).ok_or_else(|| damaged("hash"))
+}
+
+fn count(row: &SqliteRow, at: usize) -> Result<u64, sqlx::Error> {
+    Ok(row.try_get::<i64, _>(at)?.cast_unsigned())
+}
+
+fn named<T>(
+    row: &SqliteRow,
+    at: usize,
+    from_name: impl Fn(&str) -> Option<T>,
+) -> Result<T, sqlx::Error> {
+    optional_name(row, at, from_name)?.ok_or_else(|| damaged("name"))
+}
+
+fn optional_name<T>(
+    row: &SqliteRow,
+    at: usize,
+    from_name: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, sqlx::Error> {
+    match row.try_get::<Option<&str>, _>(at)? {
+        None => Ok(None),
+        Some(name) => match from_name(name) {
+            None => Err(damaged(&format!("name `{name}`"))),
+            known => Ok(known),
+        },
+    }
+}
+
+fn damaged(what: &str) -> sqlx::Error {
+    sqlx::Error::Decode(format!("the store is damaged: no valid {what}").into())
+}

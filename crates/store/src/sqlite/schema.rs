@@ -1,0 +1,159 @@
+//! The tables of an SQLite store.
+//!
+//! Owns the format: its version, its statements, the numbers that stand for a task's state.
+//! Changing anything here means a new version and a step from the old one.
+
+/// `PRAGMA application_id` of every store: `TRBN`.
+pub(super) const APPLICATION_ID: i64 = 0x5452_424e;
+
+/// `PRAGMA user_version`: the format of the tables.
+pub(super) const VERSION: i64 = 1;
+
+/// May be claimed now.
+pub(super) const READY: i64 = 0;
+/// May be claimed from `run_at` on.
+pub(super) const WAITING: i64 = 1;
+/// Held under a lease.
+pub(super) const LEASED: i64 = 2;
+/// Has a verdict.
+pub(super) const DONE: i64 = 3;
+/// Given up.
+pub(super) const DEAD: i64 = 4;
+/// Of a cancelled run.
+pub(super) const CANCELLED: i64 = 5;
+
+/// The keys of `store_meta`: the virtual time that a run starts from when it becomes ready.
+pub(super) const VIRTUAL_TIME: &str = "virtual_time";
+/// 32 random bytes, made with the store and never changed.
+pub(super) const STORE_KEY: &str = "store_key";
+
+/// Version 1, in one transaction with the two pragmas.
+///
+/// - `runs.seq` stands for the run in all other tables: 1 byte instead of 16 in every key.
+/// - `tasks.turn` is how often the task was lost in a row: claims go by (turn, place), so a lost
+///   task goes behind all that were lost less often. `reason` is set where a task has ended
+///   without a score, so that counting needs no verdict.
+/// - `verdicts.record` comes last: outcomes are read without it.
+/// - `verdicts`, `attempts` and `blobs` keep a rowid, because their rows are long and a table
+///   without one would put every one on an overflow page.
+pub(super) const CREATE: &str = "
+CREATE TABLE store_meta (
+    key TEXT PRIMARY KEY,
+    value ANY NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE blobs (
+    hash BLOB PRIMARY KEY CHECK (length(hash) = 32),
+    size INTEGER NOT NULL,
+    content BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE runs (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    inputs BLOB NOT NULL,
+    generation INTEGER NOT NULL,
+    spec BLOB NOT NULL,
+    judge TEXT NOT NULL,
+    model TEXT NOT NULL,
+    simulated INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('active', 'paused', 'cancelled')),
+    reason TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    virtual_time INTEGER NOT NULL DEFAULT 0,
+    first_claim_ms INTEGER
+) STRICT;
+
+CREATE TABLE tasks (
+    run INTEGER NOT NULL REFERENCES runs (seq),
+    position INTEGER NOT NULL,
+    sample INTEGER NOT NULL,
+    state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 5),
+    turn INTEGER NOT NULL DEFAULT 0,
+    place INTEGER NOT NULL,
+    estimated_tokens INTEGER NOT NULL,
+    run_at INTEGER,
+    lease BLOB,
+    lease_end INTEGER,
+    worker BLOB,
+    failures INTEGER NOT NULL DEFAULT 0,
+    ended_leases INTEGER NOT NULL DEFAULT 0,
+    dead_workers INTEGER NOT NULL DEFAULT 0,
+    class TEXT,
+    reason TEXT,
+    id TEXT NOT NULL,
+    category TEXT NOT NULL,
+    content_key BLOB NOT NULL,
+    rule TEXT,
+    error TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (run, position, sample),
+    CHECK ((state = 1) = (run_at IS NOT NULL)),
+    CHECK ((state = 2) = (lease IS NOT NULL AND lease_end IS NOT NULL AND worker IS NOT NULL))
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX tasks_ready ON tasks (run, turn, place) WHERE state = 0;
+CREATE INDEX tasks_waiting ON tasks (run_at) WHERE state = 1;
+CREATE INDEX tasks_leased ON tasks (lease_end) WHERE state = 2;
+
+CREATE TABLE verdicts (
+    run INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    sample INTEGER NOT NULL,
+    lease BLOB NOT NULL,
+    score REAL,
+    reason TEXT,
+    source TEXT NOT NULL,
+    simulated INTEGER NOT NULL,
+    stored_ms INTEGER NOT NULL,
+    record BLOB NOT NULL,
+    PRIMARY KEY (run, position, sample),
+    FOREIGN KEY (run, position, sample) REFERENCES tasks (run, position, sample),
+    CHECK ((score IS NULL) = (reason IS NOT NULL)),
+    CHECK (score BETWEEN 0 AND 1)
+) STRICT;
+
+CREATE TABLE attempts (
+    seq INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    sample INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    class TEXT,
+    status INTEGER,
+    input INTEGER NOT NULL,
+    cached INTEGER NOT NULL,
+    output INTEGER NOT NULL,
+    started_ms INTEGER NOT NULL,
+    waited_ms INTEGER NOT NULL,
+    latency_ms INTEGER NOT NULL,
+    request_id TEXT,
+    error TEXT NOT NULL,
+    FOREIGN KEY (run, position, sample) REFERENCES tasks (run, position, sample)
+) STRICT;
+
+CREATE INDEX attempts_of_task ON attempts (run, position, sample);
+
+CREATE TABLE workers (
+    id BLOB PRIMARY KEY,
+    pid INTEGER NOT NULL,
+    joined_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+PRAGMA application_id = 1414677070;
+PRAGMA user_version = 1;
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_script_sets_what_the_constants_say() {
+        assert!(CREATE.contains(&format!("PRAGMA application_id = {APPLICATION_ID};")));
+        assert!(CREATE.contains(&format!("PRAGMA user_version = {VERSION};")));
+        for (state, what) in [(READY, "ready"), (WAITING, "waiting"), (LEASED, "leased")] {
+            let index = CREATE.lines().find(|line| line.contains(&format!("tasks_{what} ")));
+            assert!(index.unwrap().ends_with(&format!("WHERE state = {state};")));
+        }
+    }
+}

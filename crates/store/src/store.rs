@@ -1,0 +1,328 @@
+//! The trait that every engine implements, and the nouns that pass through it.
+//!
+//! Contract of all methods: calls are batched and each id gets its own outcome, in the order
+//! given. A returned `Ok` is durable. Nobody retries inside, except SQLite's own wait for a lock.
+//! Every method is idempotent where its comment says so. Time is the store's time.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tribunal_core::{
+    Attempt, BlobHash, FailureClass, LeafTask, LeaseId, Outcome, RunId, RunState, UngradedReason,
+    Usage, Verdict, WorkerId,
+};
+
+use crate::error::StoreError;
+
+/// A run to be recorded.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// Its id.
+    pub id: RunId,
+    /// Hash of its inputs without the generation, to find the newest run of the same inputs.
+    pub inputs: BlobHash,
+    /// How often the same inputs were started anew before.
+    pub generation: u32,
+    /// The blob with its spec.
+    pub spec: BlobHash,
+    /// Name of the judge.
+    pub judge: String,
+    /// Name of the model.
+    pub model: String,
+    /// Whether the judge is known to be simulated.
+    pub simulated: bool,
+}
+
+/// A run as recorded.
+#[derive(Clone, Debug)]
+pub struct RunRecord {
+    /// What it was made with.
+    pub run: NewRun,
+    /// What workers may do with it.
+    pub state: RunState,
+    /// Why it is paused; empty when nobody said.
+    pub reason: String,
+    /// When it was recorded, milliseconds since the Unix epoch.
+    pub created_ms: i64,
+}
+
+/// A claimed task: the right to answer for it until `ttl` has passed.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Fresh random bits of this claim.
+    pub lease: LeaseId,
+    /// The run.
+    pub run: RunId,
+    /// The task.
+    pub task: LeafTask,
+    /// Charged failures of this task before this claim.
+    pub failures: u32,
+}
+
+/// What a heartbeat learns about a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Extended by the ttl.
+    Held,
+    /// No longer this worker's: its answer will be refused.
+    Lost,
+    /// The run was cancelled: stop, and release.
+    Cancel,
+    /// The run was paused: finish, claim nothing more of it.
+    Drain,
+}
+
+/// A verdict to be stored.
+#[derive(Clone, Debug)]
+pub struct Completion {
+    /// The run.
+    pub run: RunId,
+    /// The claim that it answers.
+    pub lease: LeaseId,
+    /// The verdict; its position and sample say which task.
+    pub verdict: Verdict,
+    /// Every call made under this claim, in order.
+    pub attempts: Vec<Attempt>,
+}
+
+/// What became of a [`Completion`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompleteOutcome {
+    /// Verdict stored, task done.
+    Stored,
+    /// This lease has stored this task's verdict before: an earlier commit was not heard of.
+    Duplicate,
+    /// The lease is not the task's any more: nothing was written.
+    Fenced,
+}
+
+/// A task that failed under a claim.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The run.
+    pub run: RunId,
+    /// The claim.
+    pub lease: LeaseId,
+    /// Position of the task.
+    pub position: u32,
+    /// Sample of the task.
+    pub sample: u32,
+    /// Why.
+    pub class: FailureClass,
+    /// Wait before the next claim; `None` makes it a dead letter.
+    pub retry_in: Option<Duration>,
+    /// Failures that this adds to [`Claim::failures`].
+    pub charged: u32,
+    /// The last message, without secrets.
+    pub error: String,
+    /// Every call made under this claim, in order.
+    pub attempts: Vec<Attempt>,
+}
+
+/// What became of a [`Failure`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailOutcome {
+    /// Back in the queue, or dead.
+    Recorded,
+    /// The lease is not the task's any more: nothing was written.
+    Fenced,
+}
+
+/// A stored verdict, or what is known of a task without one.
+#[derive(Clone, Debug)]
+pub struct StoredVerdict {
+    /// Depth-first position of the node in the unpruned rubric.
+    pub position: u32,
+    /// 0-based sample.
+    pub sample: u32,
+    /// The verdict; `None` for a task that has none.
+    pub verdict: Option<Verdict>,
+    /// For a task without verdict: why, so far.
+    pub missing: Option<(UngradedReason, String)>,
+}
+
+/// What is known of a task without reading its verdict's record.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TaskOutcome {
+    /// Depth-first position of the node in the unpruned rubric.
+    pub position: u32,
+    /// 0-based sample.
+    pub sample: u32,
+    /// The verdict's outcome; for a task without verdict, why so far.
+    pub outcome: Outcome,
+}
+
+/// Counts of a run's tasks by state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// All tasks.
+    pub leaves: u64,
+    /// Waiting to be claimed, now or later.
+    pub pending: u64,
+    /// Claimed.
+    pub leased: u64,
+    /// With a verdict, graded or ungraded.
+    pub done: u64,
+    /// Given up; `retry` puts them back.
+    pub dead: u64,
+    /// Of a cancelled run.
+    pub cancelled: u64,
+    /// Verdicts without a score, and dead and cancelled tasks, by reason.
+    pub ungraded: BTreeMap<UngradedReason, u64>,
+    /// Milliseconds until the next waiting task may be claimed; `None` when nothing waits.
+    pub next_in_ms: Option<u64>,
+}
+
+/// What a run has cost so far, every attempt counted, whatever came of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunTotals {
+    /// Calls with a usable reply, for verdicts.
+    pub judge_calls: u64,
+    /// Calls with a usable reply, for rankings.
+    pub rank_calls: u64,
+    /// Second questions after bad replies, with a usable reply.
+    pub repair_calls: u64,
+    /// Calls answered with 429.
+    pub rejected: u64,
+    /// Calls that failed otherwise, bad replies included.
+    pub failed: u64,
+    /// Tokens of all calls.
+    pub usage: Usage,
+    /// Graded verdicts by who decided: `judge`, `rule`, `reused`; they sum to `graded`.
+    pub by_source: BTreeMap<String, u64>,
+    /// Graded verdicts, every sample counted.
+    pub graded: u64,
+    /// Whether any verdict came from a simulated judge.
+    pub any_simulated: bool,
+    /// First claim to last stored verdict, in milliseconds of the store's time.
+    pub wall_ms: u64,
+}
+
+/// Queue, verdicts and blobs in one transactional place.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Puts blobs where they are not yet; returns their hashes. Idempotent.
+    async fn put_blobs(&self, blobs: Vec<Vec<u8>>) -> Result<Vec<BlobHash>, StoreError>;
+
+    /// The blob's bytes, checked against its hash.
+    async fn blob(&self, hash: BlobHash) -> Result<Arc<[u8]>, StoreError>;
+
+    /// Records the run if it is not there. Idempotent; an existing run keeps its state.
+    async fn create_run(&self, run: NewRun) -> Result<RunRecord, StoreError>;
+
+    /// The run, or [`StoreError::NoSuchRun`].
+    async fn run(&self, run: &RunId) -> Result<RunRecord, StoreError>;
+
+    /// All runs, the newest first.
+    async fn runs(&self) -> Result<Vec<RunRecord>, StoreError>;
+
+    /// Puts tasks in the queue; those there already stay as they are. Returns how many are new.
+    /// Idempotent on (run, position, sample). New tasks of a cancelled run are cancelled too.
+    async fn enqueue(&self, run: &RunId, tasks: Vec<LeafTask>) -> Result<u64, StoreError>;
+
+    /// Claims up to `slots` tasks of active runs that may run now: fair between runs by the
+    /// tokens they use, in claim order within a run, lost tasks last. `run` limits it to one run.
+    /// Reaps leases that have ended.
+    async fn claim(
+        &self,
+        worker: WorkerId,
+        slots: usize,
+        ttl: Duration,
+        run: Option<&RunId>,
+    ) -> Result<Vec<Claim>, StoreError>;
+
+    /// Extends leases by `ttl` from now. A lease that has ended is lost, even if nobody took it.
+    async fn heartbeat(
+        &self,
+        leases: Vec<(RunId, u32, u32, LeaseId)>,
+        ttl: Duration,
+    ) -> Result<Vec<Held>, StoreError>;
+
+    /// Stores verdicts: compares the lease, moves the task, inserts the verdict, in one
+    /// transaction. Safe to repeat after an answer that was not heard. A score outside [0, 1] is
+    /// [`StoreError::Engine`] for the whole batch, and nothing is written.
+    async fn complete(
+        &self,
+        completions: Vec<Completion>,
+    ) -> Result<Vec<CompleteOutcome>, StoreError>;
+
+    /// Records failures: back to the queue after a wait, or dead.
+    async fn fail(&self, failures: Vec<Failure>) -> Result<Vec<FailOutcome>, StoreError>;
+
+    /// Gives claims back without a verdict and without a charge (shutdown). Attempts made are
+    /// kept. A lost lease is ignored.
+    async fn release(
+        &self,
+        leases: Vec<(RunId, u32, u32, LeaseId, Vec<Attempt>)>,
+    ) -> Result<(), StoreError>;
+
+    /// Takes back leases that have ended, at most `limit`, the oldest end first: to the end of the
+    /// queue, or dead after [`MAX_LOST_LEASES`], or cancelled with its run. Returns how many.
+    async fn reap(&self, limit: usize) -> Result<u64, StoreError>;
+
+    /// Sets what workers may do with a run. Cancelling ends its pending tasks, and those that are
+    /// claimed when they come back without a verdict; only `retry` brings them back.
+    async fn control(&self, run: &RunId, state: RunState, reason: &str) -> Result<(), StoreError>;
+
+    /// Puts dead and ungraded tasks back in the queue, or only those of `classes` (a dead
+    /// letter's class, or the class whose reason the ungraded verdict has). An ungraded verdict
+    /// goes away with it; graded ones stay. A cancelled run becomes active, and its cancelled
+    /// tasks pending. Returns how many.
+    async fn retry(&self, run: &RunId, classes: &[FailureClass]) -> Result<u64, StoreError>;
+
+    /// Verdicts and missing tasks in order of (position, sample), from the first one after
+    /// `after`, at most `limit`.
+    async fn verdicts(
+        &self,
+        run: &RunId,
+        after: Option<(u32, u32)>,
+        limit: usize,
+    ) -> Result<Vec<StoredVerdict>, StoreError>;
+
+    /// Outcomes alone, of every task with a verdict or without, in order of (position, sample),
+    /// from the first one after `after`, at most `limit`.
+    async fn outcomes(
+        &self,
+        run: &RunId,
+        after: Option<(u32, u32)>,
+        limit: usize,
+    ) -> Result<Vec<TaskOutcome>, StoreError>;
+
+    /// Counts of tasks by state.
+    async fn progress(&self, run: &RunId) -> Result<Progress, StoreError>;
+
+    /// What the run has cost.
+    async fn totals(&self, run: &RunId) -> Result<RunTotals, StoreError>;
+
+    /// The attempts at one task, in order.
+    async fn attempts(
+        &self,
+        run: &RunId,
+        position: u32,
+        sample: u32,
+    ) -> Result<Vec<Attempt>, StoreError>;
+
+    /// Announces a worker process, so that its leases can be taken back at once when it dies.
+    /// Takes back the leases of announced workers of this machine that are dead: to the end of
+    /// the queue, or dead after [`MAX_DEAD_WORKERS`].
+    async fn join(&self, worker: WorkerId) -> Result<(), StoreError>;
+
+    /// Ends gracefully: everything acknowledged is on disk.
+    async fn close(&self) -> Result<(), StoreError>;
+}
+
+/// Leases of one task that may end by time, one after the other, before it becomes a dead letter.
+///
+/// Such a worker hangs, or runs where nobody can see it die: three in a row speak against the
+/// task. A lost task goes behind its run's tasks that were lost less often, so that one that was
+/// merely in flight at a bad moment is not hit again at once, and one that kills its workers is
+/// reached alone in the end. A failure that a living worker records sets both counts back.
+pub const MAX_LOST_LEASES: u32 = 3;
+
+/// Worker processes known to be dead that may have held one task, one after the other, before it
+/// becomes a dead letter.
+///
+/// Higher than [`MAX_LOST_LEASES`]: a killed process takes everything in flight with it, the
+/// innocent too, and an operator who kills and restarts a run must not lose leaves to it.
+pub const MAX_DEAD_WORKERS: u32 = 10;

@@ -1,0 +1,86 @@
+//! Store URLs.
+//!
+//! Owns which URL opens which engine. Errors never show a password.
+
+use std::{path::Path, sync::Arc};
+
+use crate::{clock::SystemClock, error::StoreError, sqlite::SqliteStore, store::Store};
+
+/// Opens the store that a URL names: `sqlite:PATH` or `sqlite://PATH`, made where there is none.
+///
+/// The path is taken as it is, relative to the working folder, without percent-decoding.
+///
+/// # Errors
+/// [`StoreError::Url`] for any other URL, with its password hidden; otherwise as
+/// [`SqliteStore::open`].
+pub async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+    let path = sqlite_path(url).ok_or_else(|| StoreError::Url { url: without_password(url) })?;
+    Ok(Arc::new(SqliteStore::open(Path::new(path), Arc::new(SystemClock)).await?))
+}
+
+/// The path in an SQLite URL. A memory database or one with parameters is none: it would not
+/// outlive the process, or not be the file that it seems to be.
+fn sqlite_path(url: &str) -> Option<&str> {
+    let rest = url.strip_prefix("sqlite:")?;
+    let path = rest.strip_prefix("//").unwrap_or(rest);
+    let plain = !path.is_empty() && !path.starts_with(':') && !path.contains(['?', '\0']);
+    plain.then_some(path)
+}
+
+/// The URL with whatever may be a password replaced.
+fn without_password(url: &str) -> String {
+    // Parameters may carry a password too.
+    let (url, parameters) = match url.split_once('?') {
+        Some((url, _)) => (url, "?***"),
+        None => (url, ""),
+    };
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), url),
+    };
+    // The last @, because a password may hold one.
+    match rest.rsplit_once('@') {
+        Some((login, host)) => {
+            let user = login.split(':').next().unwrap_or_default();
+            format!("{scheme}{user}:***@{host}{parameters}")
+        }
+        None => format!("{scheme}{rest}{parameters}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sqlite_urls_name_a_path() {
+        for (url, path) in [
+            ("sqlite:.tribunal/store.db", ".tribunal/store.db"),
+            ("sqlite:/var/t.db", "/var/t.db"),
+            ("sqlite://t.db", "t.db"),
+            ("sqlite:///var/t.db", "/var/t.db"),
+        ] {
+            assert_eq!(sqlite_path(url), Some(path), "{url}");
+        }
+        for url in ["sqlite:", "sqlite://", "sqlite::memory:", "t.db", "sqlite:t.db?mode=ro"] {
+            assert_eq!(sqlite_path(url), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_hidden() {
+        for url in [
+            "postgres://me:s3cret@host/db",
+            "postgres://me:s3cret@s3cret@host/db",
+            "postgres://me:s3cret/s3cret@host/db",
+            "postgres:me:s3cret@host/db",
+            "postgres://host/db?password=s3cret",
+            "me:s3cret@host",
+        ] {
+            let shown = without_password(url);
+            assert!(!shown.contains("s3cret"), "{shown}");
+            assert!(shown.contains("host"), "{shown}");
+        }
+        assert_eq!(without_password("mysql://host/db"), "mysql://host/db");
+    }
+}

@@ -1,0 +1,48 @@
+//! The conformance suite over every engine.
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking and skip aloud")]
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use async_trait::async_trait;
+use tempfile::TempDir;
+use tribunal_store::{
+    ManualClock, ModelStore, SqliteStore, Store, conformance::Engine, conformance_suite,
+};
+
+/// Stores in memory.
+struct Model;
+
+/// Stores in a folder that goes away with it.
+struct Sqlite {
+    folder: TempDir,
+    opened: AtomicU32,
+}
+
+#[async_trait]
+impl Engine for Model {
+    async fn open(&self, clock: ManualClock) -> Arc<dyn Store> {
+        Arc::new(ModelStore::new(Arc::new(clock)))
+    }
+}
+
+impl Sqlite {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), opened: AtomicU32::new(0) }
+    }
+}
+
+#[async_trait]
+impl Engine for Sqlite {
+    async fn open(&self, clock: ManualClock) -> Arc<dyn Store> {
+        let number = self.opened.fetch_add(1, Ordering::Relaxed);
+        let path = self.folder.path().join(format!("{number}.db"));
+        Arc::new(SqliteStore::open(&path, Arc::new(clock)).await.unwrap())
+    }
+}
+
+conformance_suite!(model, Model);
+conformance_suite!(sqlite, Sqlite::new());
