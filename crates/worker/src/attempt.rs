@@ -1,0 +1,491 @@
+//! One claim of one leaf, from its question to an end.
+//!
+//! Owns the error table: what each class of failure does. It writes nothing to the store; the end
+//! it returns is the outbox's to record.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tribunal_core::{
+    Attempt, CallKind, Category, FailureClass, Outcome, UngradedReason, Usage, Verdict,
+    VerdictSource, event::Event, ids::TaskKey, verdict::Rationale,
+};
+use tribunal_store::Claim;
+
+use crate::{
+    parse::{self, Parsed},
+    pool::EventSink,
+    provider::{CallFailure, Finish, Message, Question, Reply},
+    retry::{RetryBudget, RetryPolicy},
+    run_context::{BadRequest, ContextError, RunContext, SharedMessages},
+};
+
+/// Wait before a leaf is claimed again after a 400 of which nobody knows yet whose fault it is.
+const UNDECIDED_WAIT: Duration = Duration::from_secs(1);
+
+/// How a claim ended.
+#[derive(Debug)]
+pub enum End {
+    /// With a verdict, graded or ungraded.
+    Verdict(Box<Verdict>),
+    /// Back to the queue.
+    Retry {
+        /// Why.
+        class: FailureClass,
+        /// Not to be claimed before.
+        delay: Duration,
+        /// Failures charged to the leaf.
+        charged: u32,
+        /// The last message.
+        error: String,
+    },
+    /// Given up.
+    Dead {
+        /// Why.
+        class: FailureClass,
+        /// The last message.
+        error: String,
+    },
+    /// Given back without a charge: stopped, cancelled or lost.
+    Release,
+    /// Given back without a charge, and the run is to pause.
+    Pause {
+        /// What the provider said, and what to do.
+        reason: String,
+    },
+}
+
+/// The end of a claim, with every call made under it.
+#[derive(Debug)]
+pub struct Attempted {
+    /// How it ended.
+    pub end: End,
+    /// The calls, in order.
+    pub attempts: Vec<Attempt>,
+}
+
+/// What an attempt works with.
+pub struct Asker<'a> {
+    /// The run.
+    pub run: &'a RunContext,
+    /// How patiently.
+    pub policy: &'a RetryPolicy,
+    /// The pool's retries.
+    pub budget: &'a RetryBudget,
+    /// Where facts go.
+    pub events: &'a dyn EventSink,
+    /// Ends the attempt: the lease is lost or cancelled, or the pool stops at once.
+    pub stop: &'a CancellationToken,
+}
+
+/// The state of one attempt.
+struct Turn<'a> {
+    asker: &'a Asker<'a>,
+    claim: &'a Claim,
+    task: TaskKey,
+    category: Category,
+    attempts: Vec<Attempt>,
+    /// Transient failures, those of earlier claims included.
+    failures: u32,
+    shrunk: bool,
+    /// Bad replies with the question that followed each, as JSON strings.
+    repairs: Vec<(Box<RawValue>, Box<RawValue>)>,
+    simulated: bool,
+}
+
+/// What a failed call leads to.
+enum Next {
+    Again,
+    End(End),
+}
+
+// === impl Asker ===
+
+impl Asker<'_> {
+    /// Asks the judge about the claimed leaf until there is an end.
+    ///
+    /// # Errors
+    ///
+    /// The run's record or the store cannot be used; the leaf is not to blame.
+    pub async fn attempt(&self, claim: &Claim) -> Result<Attempted, ContextError> {
+        let task = TaskKey {
+            run: claim.run.clone(),
+            position: claim.task.position,
+            sample: claim.task.sample,
+        };
+        let mut turn = Turn {
+            asker: self,
+            claim,
+            task,
+            category: claim.task.category,
+            attempts: Vec::new(),
+            failures: claim.failures,
+            shrunk: false,
+            repairs: Vec::new(),
+            simulated: false,
+        };
+        let end = match &claim.task.rule {
+            Some(rule) => turn.by_rule(rule),
+            None => turn.ask_until_end().await?,
+        };
+        Ok(Attempted { end, attempts: turn.attempts })
+    }
+}
+
+// === impl Turn ===
+
+impl Turn<'_> {
+    fn by_rule(&self, rule: &str) -> End {
+        let rationale = Rationale {
+            explanation: match rule {
+                RULE_NOTHING_REPRODUCED => {
+                    "Graded 0 by rule: no document or table is newer than the start of the \
+                     reproduction, so there are no reproduced results to compare."
+                        .to_owned()
+                }
+                other => format!("Graded 0 by the rule {other}."),
+            },
+            ..Rationale::default()
+        };
+        let source = VerdictSource::Rule { name: rule.to_owned() };
+        let outcome = Outcome::Graded { score: 0.0 };
+        self.verdict(outcome, source, rationale, self.asker.run.spec.judge.model.clone(), None)
+    }
+
+    async fn ask_until_end(&mut self) -> Result<End, ContextError> {
+        let Asker { run, stop, .. } = *self.asker;
+        let Some(index) = run.rubric.by_position(self.claim.task.position) else {
+            let error = "the run's rubric has no node at this position".to_owned();
+            return Ok(End::Dead { class: FailureClass::Internal, error });
+        };
+        let prior = run.spec.max_prior_nodes.map(|max| max as usize);
+        let leaf = run.prompts.leaf(&run.rubric, index, prior, run.spec.judge.reply_form);
+        let leaf = leaf.map_err(unusable)?;
+        let leaf = serde_json::value::to_raw_value(&leaf).map_err(unusable)?;
+        loop {
+            let shared = run.shared(self.category, self.shrunk).await?;
+            let waited = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(End::Release),
+                waited = run.limiter.permit() => waited,
+            };
+            let asked = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(End::Release),
+                asked = self.call(&shared, &leaf, waited) => asked,
+            };
+            let end = match asked {
+                Ok(reply) => self.read(reply)?,
+                Err(failure) => self.failed(failure).await,
+            };
+            if let Some(end) = end {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// Sends the question and records the call.
+    async fn call(
+        &mut self,
+        shared: &Arc<SharedMessages>,
+        leaf: &RawValue,
+        waited: Duration,
+    ) -> Result<Reply, CallFailure> {
+        let run = self.asker.run;
+        let mut messages = vec![
+            Message { role: "system", content: &shared.system },
+            Message { role: "user", content: &shared.shared },
+            Message { role: "user", content: leaf },
+        ];
+        for (answer, repair) in &self.repairs {
+            messages.push(Message { role: "assistant", content: answer });
+            messages.push(Message { role: "user", content: repair });
+        }
+        let fractional = self.category.is_fractional();
+        let question = Question { judge: &run.spec.judge, messages, fractional };
+        let kind = if self.repairs.is_empty() { CallKind::Judge } else { CallKind::Repair };
+        run.health.trying();
+        let (start, started_ms) = (Instant::now(), now_ms());
+        let asked = run.provider.ask(&question).await;
+        let latency = start.elapsed();
+        let attempt = match &asked {
+            Ok(reply) => {
+                run.health.succeeded();
+                self.simulated |= reply.simulated;
+                Attempt {
+                    kind,
+                    class: None,
+                    status: Some(reply.status),
+                    error: String::new(),
+                    request_id: reply.request_id.clone(),
+                    started_ms,
+                    waited_ms: millis(waited),
+                    latency_ms: millis(latency),
+                    usage: reply.usage,
+                }
+            }
+            Err(failure) => {
+                if failure.reached {
+                    run.health.reached();
+                }
+                self.simulated |= failure.simulated;
+                Attempt {
+                    kind,
+                    class: Some(failure.class),
+                    status: failure.status,
+                    error: failure.message.clone(),
+                    request_id: failure.request_id.clone(),
+                    started_ms,
+                    waited_ms: millis(waited),
+                    latency_ms: millis(latency),
+                    usage: failure.usage,
+                }
+            }
+        };
+        if asked.is_err() {
+            self.report(&attempt, latency);
+        }
+        self.attempts.push(attempt);
+        asked
+    }
+
+    /// A reply to a verdict, or to another question.
+    fn read(&mut self, reply: Reply) -> Result<Option<End>, ContextError> {
+        let Asker { run, policy, budget, .. } = *self.asker;
+        let form = run.spec.judge.reply_form;
+        let parsed = parse::parse(&reply.content, form, self.category);
+        let problem = match (parsed, reply.finish) {
+            (Ok(parsed), Finish::Stop | Finish::Other) => {
+                budget.earn();
+                self.report_last(None, "");
+                let Parsed { score, rationale } = parsed;
+                let outcome = Outcome::Graded { score };
+                let source = VerdictSource::Judge;
+                let content = Some(reply.content);
+                return Ok(Some(self.verdict(outcome, source, rationale, reply.model, content)));
+            }
+            (_, Finish::Length) => {
+                let cap = run.spec.judge.max_output_tokens;
+                format!("it was cut off at {cap} tokens; be shorter")
+            }
+            (Err(problem), _) => problem.0,
+        };
+        self.report_last(Some(FailureClass::BadReply), &problem);
+        if self.repairs.len() < policy.bad_reply_attempts as usize {
+            let repair = run.prompts.repair(&problem, self.category).map_err(unusable)?;
+            // A long answer that was cut off is no use to the judge, nor its price.
+            let shown: String = reply.content.chars().take(SHOWN_OF_BAD_REPLY).collect();
+            let raw = |text: &str| serde_json::value::to_raw_value(text).map_err(unusable);
+            self.repairs.push((raw(&shown)?, raw(&repair)?));
+            return Ok(None);
+        }
+        let asked = self.repairs.len() + 1;
+        let words = format!("no usable answer in {asked} tries; the last one: {problem}");
+        let reason = UngradedReason::Unparseable;
+        Ok(Some(self.ungraded(reason, words, reply.model, Some(reply.content))))
+    }
+
+    /// What a failed call does, by its class. `None` asks again now.
+    async fn failed(&mut self, failure: CallFailure) -> Option<End> {
+        let Asker { run, policy, events, .. } = *self.asker;
+        let CallFailure { class, message, retry_after, .. } = failure;
+        let model = run.spec.judge.model.clone();
+        let next = match class {
+            FailureClass::Throttled => {
+                let asked = retry_after.unwrap_or_else(|| policy.delay(3).max(policy.base));
+                let delay = asked.min(policy.throttle_cap);
+                run.limiter.hold(delay);
+                events.event(Event::Throttled { delay });
+                if delay <= policy.inline_wait {
+                    Next::Again
+                } else {
+                    let error = message;
+                    Next::End(End::Retry { class, delay, charged: self.charge(), error })
+                }
+            }
+            FailureClass::Transient => self.transient(message, retry_after).await,
+            // The answer was no completion at all: there is nothing to show the judge.
+            FailureClass::BadReply => self.transient(message, retry_after).await,
+            FailureClass::TooLong if self.shrunk => {
+                let reason = UngradedReason::ContextOverflow;
+                let words = format!("too long for the judge's context, shrunk too: {message}");
+                Next::End(self.ungraded(reason, words, model, None))
+            }
+            FailureClass::TooLong => {
+                self.shrunk = true;
+                Next::Again
+            }
+            FailureClass::Refused => {
+                let words = format!("the judge refused: {message}");
+                Next::End(self.ungraded(UngradedReason::Refused, words, model, None))
+            }
+            FailureClass::BadRequest => match run.health.bad_request(&message) {
+                BadRequest::Leaf => Next::End(End::Dead { class, error: message }),
+                BadRequest::Account => {
+                    let reason = format!(
+                        "the judge calls every request wrong: {message}. Check the judge's \
+                         parameters in the config"
+                    );
+                    Next::End(End::Pause { reason })
+                }
+                BadRequest::Undecided => {
+                    let (delay, charged) = (UNDECIDED_WAIT, self.charge());
+                    Next::End(End::Retry { class, delay, charged, error: message })
+                }
+            },
+            FailureClass::Account => {
+                Next::End(End::Pause { reason: self.account(failure.status, &message) })
+            }
+            FailureClass::LostLease | FailureClass::Internal => {
+                Next::End(End::Dead { class, error: message })
+            }
+        };
+        match next {
+            Next::Again => None,
+            Next::End(end) => Some(end),
+        }
+    }
+
+    /// A failure that may pass: waits, here or in the queue, or gives the leaf up.
+    async fn transient(&mut self, message: String, retry_after: Option<Duration>) -> Next {
+        let Asker { run, policy, budget, stop, .. } = *self.asker;
+        let class = FailureClass::Transient;
+        if !run.health.has_been_reached() {
+            // Nothing is known to be wrong with the leaf while nobody has ever answered.
+            if run.health.unreachable_for(policy.unreachable_after) {
+                let seconds = policy.unreachable_after.as_secs();
+                let reason = format!(
+                    "the judge's endpoint {} was not reached within {seconds} s: {message}. \
+                     Check --base-url and that the server runs",
+                    run.spec.judge.base_url
+                );
+                return Next::End(End::Pause { reason });
+            }
+            let delay = policy.base.min(policy.inline_wait).max(Duration::from_millis(100));
+            return self.sleep(delay, stop).await;
+        }
+        self.failures += 1;
+        if self.failures > policy.transient_attempts {
+            let tries = self.failures;
+            let error = format!("failed {tries} times; the last time: {message}");
+            return Next::End(End::Dead { class, error });
+        }
+        let mut delay = policy.delay(self.failures);
+        if let Some(asked) = retry_after {
+            delay = delay.max(asked.min(policy.throttle_cap));
+        }
+        if !budget.spend() {
+            delay = delay.max(policy.max);
+        }
+        if delay <= policy.inline_wait {
+            return self.sleep(delay, stop).await;
+        }
+        Next::End(End::Retry { class, delay, charged: self.charge(), error: message })
+    }
+
+    async fn sleep(&self, delay: Duration, stop: &CancellationToken) -> Next {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Next::End(End::Release),
+            () = tokio::time::sleep(delay) => Next::Again,
+        }
+    }
+
+    /// Failures to charge the leaf for this claim.
+    fn charge(&self) -> u32 {
+        self.failures - self.claim.failures
+    }
+
+    fn account(&self, status: Option<u16>, message: &str) -> String {
+        let judge = &self.asker.run.spec.judge;
+        let advice = match status {
+            Some(401 | 403) => "Check the key in TRIBUNAL_API_KEY or OPENAI_API_KEY",
+            Some(404) => "Check --model and --base-url (with its /v1)",
+            _ => "Check the account's quota and billing",
+        };
+        let status = status.map_or(String::new(), |status| format!(" ({status})"));
+        format!(
+            "the judge {} at {} refuses{status}: {message}. {advice}",
+            judge.model, judge.base_url
+        )
+    }
+
+    fn ungraded(
+        &self,
+        reason: UngradedReason,
+        words: String,
+        model: String,
+        reply: Option<String>,
+    ) -> End {
+        let rationale = Rationale { explanation: words, ..Rationale::default() };
+        let outcome = Outcome::Ungraded { reason };
+        self.verdict(outcome, VerdictSource::Judge, rationale, model, reply)
+    }
+
+    fn verdict(
+        &self,
+        outcome: Outcome,
+        source: VerdictSource,
+        rationale: Rationale,
+        model: String,
+        reply: Option<String>,
+    ) -> End {
+        let task = &self.claim.task;
+        End::Verdict(Box::new(Verdict {
+            position: task.position,
+            sample: task.sample,
+            id: task.id.clone(),
+            outcome,
+            source,
+            rationale,
+            content_key: task.content_key,
+            model,
+            simulated: self.simulated || self.asker.run.spec.judge.is_builtin_sim(),
+            reply,
+            graded_ms: now_ms(),
+        }))
+    }
+
+    /// Sets the last call's class, now that its reply was read, and reports it.
+    fn report_last(&mut self, class: Option<FailureClass>, error: &str) {
+        if let Some(last) = self.attempts.last_mut() {
+            last.class = class;
+            last.error = error.to_owned();
+        }
+        if let Some(last) = self.attempts.last() {
+            self.report(last, Duration::from_millis(last.latency_ms));
+        }
+    }
+
+    fn report(&self, attempt: &Attempt, latency: Duration) {
+        let usage: Usage = attempt.usage;
+        self.asker.events.event(Event::CallEnded {
+            task: self.task.clone(),
+            kind: attempt.kind,
+            class: attempt.class,
+            usage,
+            latency,
+            simulated: self.simulated,
+        });
+    }
+}
+
+/// The rule that grades Result Analysis leaves 0 where the reproduction wrote nothing.
+pub const RULE_NOTHING_REPRODUCED: &str = "nothing_reproduced";
+
+/// Characters of a bad reply that the judge is shown again.
+const SHOWN_OF_BAD_REPLY: usize = 4_000;
+
+fn unusable(error: impl std::fmt::Display) -> ContextError {
+    ContextError::Unusable(error.to_string())
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}

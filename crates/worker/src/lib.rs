@@ -1,0 +1,19 @@
+//! The worker: claims leaves, asks the judge, hands verdicts to the store.
+//!
+//! Owns the way from a claim to a verdict: prompt, limit, call, retry, parse. It computes no score
+//! and reads no submission; what it needs is in the store. It meets the collector only there.
+
+pub mod attempt;
+pub mod limit;
+pub mod outbox;
+pub mod parse;
+pub mod pool;
+pub mod prompt;
+pub mod provider;
+pub mod retry;
+pub mod run_context;
+
+pub use pool::{EventSink, Pool, PoolConfig, PoolEnd, Scope, Shutdown};
+pub use prompt::PromptSet;
+pub use provider::{Endpoint, ResolveEndpoint};
+pub use retry::RetryPolicy;

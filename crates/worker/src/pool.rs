@@ -1,0 +1,320 @@
+//! The pool: claims tasks, runs an attempt for each, keeps their leases alive.
+//!
+//! Owns the claim loop, concurrency and shutdown. What an attempt does is `attempt`'s, what is
+//! written is `outbox`'s.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, OnceCell, Semaphore, mpsc},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tribunal_core::{FailureClass, RunId, RunState, WorkerId, event::Event, ids::TaskKey};
+use tribunal_store::{Claim, Store, StoreError};
+
+use crate::{
+    attempt::{Asker, Attempted, End},
+    outbox::{self, Finished, Leases},
+    provider::ResolveEndpoint,
+    retry::{RetryBudget, RetryPolicy},
+    run_context::{ContextError, Providers, RunContext},
+};
+
+/// How a pool works.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolConfig {
+    /// Leaves in work at once, at most.
+    pub concurrency: usize,
+    /// Tasks claimed at once, at most.
+    pub claim_batch: usize,
+    /// How long a lease lasts without a heartbeat.
+    pub lease: Duration,
+    /// Time between heartbeats.
+    pub heartbeat: Duration,
+    /// How long to wait for work that another process may bring or give back.
+    pub poll: Duration,
+    /// How failures are met.
+    pub retry: RetryPolicy,
+}
+
+/// Which tasks a pool takes, and when it ends.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// Only this run's; all runs' when `None`.
+    pub run: Option<RunId>,
+    /// Ends when no active run in scope has a task that is not finished.
+    pub until_empty: bool,
+}
+
+/// How a pool is told to end.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    /// Claim nothing more; what is in flight may finish.
+    pub drain: CancellationToken,
+    /// Give back what is in flight, now.
+    pub stop: CancellationToken,
+}
+
+/// Why a pool ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolEnd {
+    /// Nothing is left to do.
+    Empty,
+    /// It was told to.
+    Shutdown,
+}
+
+/// Receives the pool's facts. Called from many tasks; must not block.
+pub trait EventSink: Send + Sync {
+    /// One fact.
+    fn event(&self, event: Event);
+}
+
+/// A pool of attempts over one store.
+pub struct Pool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Arc<dyn Store>,
+    worker: WorkerId,
+    config: PoolConfig,
+    endpoints: Arc<dyn ResolveEndpoint>,
+    events: Arc<dyn EventSink>,
+    shutdown: Shutdown,
+    budget: RetryBudget,
+    leases: Arc<Leases>,
+    stored: Arc<Notify>,
+    providers: Providers,
+    runs: std::sync::Mutex<BTreeMap<RunId, Arc<OnceCell<Arc<RunContext>>>>>,
+}
+
+// === impl Pool ===
+
+impl Pool {
+    /// A pool with a fresh worker id.
+    pub fn new(
+        store: Arc<dyn Store>,
+        config: PoolConfig,
+        endpoints: Arc<dyn ResolveEndpoint>,
+        events: Arc<dyn EventSink>,
+        shutdown: Shutdown,
+    ) -> Self {
+        let shared = Shared {
+            store,
+            worker: WorkerId::from_bytes(rand::random()),
+            config,
+            endpoints,
+            events,
+            shutdown,
+            budget: RetryBudget::new(config.retry.budget_ratio),
+            leases: Arc::default(),
+            stored: Arc::default(),
+            providers: Providers::default(),
+            runs: std::sync::Mutex::default(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Works until there is nothing left in scope or the shutdown says so. Whatever way it ends,
+    /// what was acknowledged is stored, and what was in flight is given back.
+    ///
+    /// # Errors
+    ///
+    /// The store's. Leaves in flight are then claimed again when their leases end.
+    pub async fn work(&self, scope: &Scope) -> Result<PoolEnd, StoreError> {
+        let shared = &self.shared;
+        shared.store.join(shared.worker).await?;
+        let (sender, receiver) = mpsc::channel(shared.config.concurrency.max(1));
+        let outbox = tokio::spawn({
+            let (store, leases) = (Arc::clone(&shared.store), Arc::clone(&shared.leases));
+            let (events, stop) = (Arc::clone(&shared.events), shared.shutdown.stop.clone());
+            let stored = Arc::clone(&shared.stored);
+            async move {
+                let result = outbox::run(store, leases, events, &stored, receiver).await;
+                if result.is_err() {
+                    // Nothing can be stored: asking the judge further would burn money.
+                    stop.cancel();
+                }
+                result
+            }
+        });
+        let heart = tokio::spawn(Arc::clone(shared).heart());
+        let attempts = TaskTracker::new();
+        let end = Arc::clone(shared).claim_loop(scope, &attempts, sender).await;
+        attempts.close();
+        attempts.wait().await;
+        heart.abort();
+        match outbox.await {
+            Ok(stored) => stored?,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+        end
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    async fn claim_loop(
+        self: Arc<Self>,
+        scope: &Scope,
+        attempts: &TaskTracker,
+        finished: mpsc::Sender<Finished>,
+    ) -> Result<PoolEnd, StoreError> {
+        let PoolConfig { concurrency, claim_batch, lease, poll, .. } = self.config;
+        let slots = Arc::new(Semaphore::new(concurrency.max(1)));
+        let (drain, stop) = (&self.shutdown.drain, &self.shutdown.stop);
+        loop {
+            // One slot first, then as many as are free: a claim takes what the pool can start.
+            let first = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(PoolEnd::Shutdown),
+                () = drain.cancelled() => {
+                    let in_flight = concurrency - slots.available_permits();
+                    self.events.event(Event::Draining { in_flight });
+                    return Ok(PoolEnd::Shutdown);
+                }
+                slot = Arc::clone(&slots).acquire_owned() => slot,
+            };
+            let Ok(first) = first else {
+                return Ok(PoolEnd::Shutdown);
+            };
+            let mut free = vec![first];
+            while free.len() < claim_batch.max(1)
+                && let Ok(slot) = Arc::clone(&slots).try_acquire_owned()
+            {
+                free.push(slot);
+            }
+            let claimed = Instant::now();
+            let claims =
+                self.store.claim(self.worker, free.len(), lease, scope.run.as_ref()).await?;
+            let idle = claims.is_empty();
+            for claim in claims {
+                let Some(slot) = free.pop() else { break };
+                let stop = self.shutdown.stop.child_token();
+                self.leases.hold(&claim, claimed, lease, stop.clone());
+                let (shared, finished) = (Arc::clone(&self), finished.clone());
+                attempts.spawn(async move {
+                    let attempted = shared.attempt(&claim, &stop).await;
+                    // The outbox lives until the last sender is gone.
+                    let _ = finished.send(Finished { claim, attempted, slot }).await;
+                });
+            }
+            drop(free);
+            if idle {
+                let in_flight = concurrency - slots.available_permits();
+                let wait = match self.rest(scope).await? {
+                    Rest::Nothing if scope.until_empty && in_flight == 0 => {
+                        return Ok(PoolEnd::Empty);
+                    }
+                    Rest::Nothing | Rest::Elsewhere => poll,
+                    Rest::Waits(wait) => wait.clamp(Duration::from_millis(5), poll),
+                };
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = drain.cancelled() => {}
+                    () = self.stored.notified() => {}
+                    () = tokio::time::sleep(wait) => {}
+                }
+            }
+        }
+    }
+
+    /// What is left in scope that cannot be claimed now.
+    async fn rest(&self, scope: &Scope) -> Result<Rest, StoreError> {
+        let runs = match &scope.run {
+            Some(run) => vec![self.store.run(run).await?],
+            None => self.store.runs().await?,
+        };
+        let mut rest = Rest::Nothing;
+        for record in runs.into_iter().filter(|record| record.state == RunState::Active) {
+            let progress = self.store.progress(&record.run.id).await?;
+            if let Some(wait) = progress.next_in_ms.map(Duration::from_millis) {
+                rest = match rest {
+                    Rest::Waits(shorter) if shorter <= wait => Rest::Waits(shorter),
+                    _ => Rest::Waits(wait),
+                };
+            } else if progress.leased > 0 && matches!(rest, Rest::Nothing) {
+                rest = Rest::Elsewhere;
+            }
+        }
+        Ok(rest)
+    }
+
+    /// One attempt, whatever comes of it.
+    async fn attempt(&self, claim: &Claim, stop: &CancellationToken) -> Attempted {
+        let key = TaskKey {
+            run: claim.run.clone(),
+            position: claim.task.position,
+            sample: claim.task.sample,
+        };
+        self.events.event(Event::Claimed { task: key });
+        let attempted = async {
+            let run = self.context(&claim.run).await?;
+            let (policy, budget) = (&self.config.retry, &self.budget);
+            let events = &*self.events;
+            let asker = Asker { run: &run, policy, budget, events, stop };
+            asker.attempt(claim).await
+        };
+        let attempted: Result<Attempted, ContextError> = attempted.await;
+        attempted.unwrap_or_else(|error| {
+            let end = match error {
+                // The leaf is not to blame; the lease ends, or the store's next error ends the pool.
+                ContextError::Store(StoreError::Busy { .. }) => End::Retry {
+                    class: FailureClass::Internal,
+                    delay: self.config.poll,
+                    charged: 0,
+                    error: error.to_string(),
+                },
+                other => End::Pause { reason: other.to_string() },
+            };
+            Attempted { end, attempts: Vec::new() }
+        })
+    }
+
+    /// The run's context, loaded once.
+    async fn context(&self, run: &RunId) -> Result<Arc<RunContext>, ContextError> {
+        let cell = {
+            let mut runs = self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            Arc::clone(runs.entry(run.clone()).or_default())
+        };
+        let load = async || {
+            let context = RunContext::load(Arc::clone(&self.store), run.clone(), |spec| {
+                let endpoint = self.endpoints.endpoint(&spec.judge)?;
+                self.providers.get(endpoint, &spec.judge.model)
+            });
+            context.await.map(Arc::new)
+        };
+        cell.get_or_try_init(load).await.cloned()
+    }
+
+    /// Beats until it is aborted. A worker that was stopped for long ends its own attempts first,
+    /// by its own clock, and only then asks the store.
+    async fn heart(self: Arc<Self>) {
+        let mut beat = tokio::time::interval(self.config.heartbeat);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut lost = BTreeSet::new();
+        loop {
+            beat.tick().await;
+            let beaten = self.leases.beat(&*self.store, self.config.lease, &*self.events).await;
+            if let Err(error) = beaten
+                && lost.insert(error.to_string())
+            {
+                tracing::warn!(%error, "heartbeat failed; leases end by their own deadline");
+            }
+        }
+    }
+}
+
+/// What is left in scope.
+enum Rest {
+    Nothing,
+    Elsewhere,
+    Waits(Duration),
+}

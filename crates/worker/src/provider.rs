@@ -1,0 +1,171 @@
+//! The judge's endpoint: one call in, a reply or a classed failure out.
+//!
+//! Owns the trait and its nouns. A provider makes exactly one request a call: it never retries,
+//! never waits, never logs a body. Who retries is the attempt.
+
+pub mod classify;
+pub mod headers;
+pub mod openai;
+
+use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tribunal_core::{FailureClass, JudgeSpec, ReplyForm, Usage};
+
+/// Where calls go and how, secrets included: made from the config of this machine, never stored.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// The URL with its `/v1`; `/chat/completions` is appended.
+    pub base_url: String,
+    /// The key; none for local servers.
+    pub api_key: Option<SecretString>,
+    /// For Azure: the `api-version`; the key is then sent as `api-key`.
+    pub azure_api_version: Option<String>,
+    /// Further headers.
+    pub headers: BTreeMap<String, String>,
+    /// Limit of one whole call.
+    pub timeout: Duration,
+    /// Limit of connecting.
+    pub connect_timeout: Duration,
+    /// The limit to keep; `None` sends as fast as the concurrency allows.
+    pub requests_per_minute: Option<NonZeroU32>,
+}
+
+/// Gives the endpoint of a judge: from the config, and the simulated judge's where it runs inside.
+pub trait ResolveEndpoint: Send + Sync {
+    /// The endpoint.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none here, and what to do.
+    fn endpoint(&self, judge: &JudgeSpec) -> Result<Endpoint, String>;
+}
+
+/// One message; its content is serialised already, so that shared ones are serialised once.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Message<'m> {
+    /// `system`, `user` or `assistant`.
+    pub role: &'static str,
+    /// A JSON string.
+    pub content: &'m RawValue,
+}
+
+/// A question to the judge.
+#[derive(Clone, Debug)]
+pub struct Question<'q> {
+    /// Model, parameters and reply form.
+    pub judge: &'q JudgeSpec,
+    /// The messages, shared ones first.
+    pub messages: Vec<Message<'q>>,
+    /// Whether the scale is fractional.
+    pub fractional: bool,
+}
+
+/// Why the model stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// It was done.
+    Stop,
+    /// The cap on completion tokens.
+    Length,
+    /// Anything else that came with content.
+    Other,
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The judge's text.
+    pub content: String,
+    /// Why the model stopped.
+    pub finish: Finish,
+    /// The model that the reply names.
+    pub model: String,
+    /// Tokens.
+    pub usage: Usage,
+    /// Whether the reply says that it is simulated.
+    pub simulated: bool,
+    /// HTTP status.
+    pub status: u16,
+    /// The provider's request id.
+    pub request_id: Option<String>,
+}
+
+/// A call that gave no answer.
+#[derive(Clone, Debug)]
+pub struct CallFailure {
+    /// What it is, and so what to do.
+    pub class: FailureClass,
+    /// HTTP status, where an answer came.
+    pub status: Option<u16>,
+    /// The provider's message, shortened, without the key.
+    pub message: String,
+    /// How long the provider asked to wait.
+    pub retry_after: Option<Duration>,
+    /// The provider's request id.
+    pub request_id: Option<String>,
+    /// Tokens, where a refusal came with usage.
+    pub usage: Usage,
+    /// Whether the endpoint answered at all.
+    pub reached: bool,
+    /// Whether an answer that came says that it is simulated.
+    pub simulated: bool,
+}
+
+/// Sends one question.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// Asks once. Cancel-safe: dropping the future abandons the call, of which the provider may
+    /// still bill the tokens.
+    async fn ask(&self, question: &Question<'_>) -> Result<Reply, CallFailure>;
+}
+
+/// The `response_format` of a reply form, as OpenAI's API has it.
+pub(crate) fn response_format(form: ReplyForm, fractional: bool) -> Option<serde_json::Value> {
+    let score = if fractional {
+        serde_json::json!({"type": "number", "minimum": 0, "maximum": 1})
+    } else {
+        serde_json::json!({"type": "integer", "enum": [0, 1]})
+    };
+    let string = || serde_json::json!({"type": "string"});
+    match form {
+        ReplyForm::Text => None,
+        ReplyForm::JsonObject => Some(serde_json::json!({"type": "json_object"})),
+        ReplyForm::JsonSchema => Some(serde_json::json!({
+            "type": "json_schema",
+            "json_schema": {
+                "name": "verdict",
+                "strict": true,
+                "schema": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "required": ["expectations", "reality", "evidence", "explanation", "score",
+                        "confidence"],
+                    "properties": {
+                        "expectations": string(),
+                        "reality": string(),
+                        "evidence": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "additionalProperties": false,
+                                "required": ["file", "lines", "quote"],
+                                "properties": {
+                                    "file": string(),
+                                    "lines": string(),
+                                    "quote": string(),
+                                },
+                            },
+                        },
+                        "explanation": string(),
+                        "score": score,
+                        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+                    },
+                },
+            },
+        })),
+    }
+}

@@ -1,0 +1,367 @@
+//! OpenAI-compatible chat completions.
+//!
+//! Owns the request's body and the lenient reading of the answer. async-openai gives the URL, the
+//! headers and the body; the transport is our own reqwest client, so that there is no retry inside
+//! and the status and headers are seen before anything is parsed.
+
+use std::sync::{Arc, Mutex};
+
+use async_openai::{Client, config::Config, error::OpenAIError, middleware::HttpRequestFactory};
+use async_trait::async_trait;
+use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize, de::IgnoredAny, ser::SerializeMap};
+use serde_json::Value;
+use tower::service_fn;
+use tribunal_core::{FailureClass, JudgeSpec, Usage};
+
+use super::{
+    CallFailure, Endpoint, Finish, Provider, Question, Reply,
+    classify::{ErrorBody, class, shorten},
+    headers, response_format,
+};
+
+/// Bytes of an answer that are read at most.
+const MAX_ANSWER: usize = 16 << 20;
+
+/// A client of one endpoint.
+pub struct OpenAiProvider {
+    http: reqwest::Client,
+    config: Arc<EndpointConfig>,
+}
+
+/// The endpoint as async-openai asks for it.
+struct EndpointConfig {
+    endpoint: Endpoint,
+    headers: HeaderMap,
+    key: SecretString,
+}
+
+/// An HTTP answer, read whole.
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+/// The request's body.
+struct Body<'q>(&'q Question<'q>);
+
+// The answer: every field may be missing, unknown values are no error.
+
+#[derive(Deserialize)]
+struct Completion {
+    #[serde(default)]
+    choices: Vec<Choice>,
+    #[serde(default)]
+    usage: Option<RawUsage>,
+    #[serde(default)]
+    model: Option<String>,
+    #[serde(default)]
+    system_fingerprint: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    #[serde(default)]
+    message: Option<AnswerMessage>,
+    #[serde(default)]
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct AnswerMessage {
+    #[serde(default)]
+    content: Option<Value>,
+    #[serde(default)]
+    refusal: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct RawUsage {
+    #[serde(default)]
+    prompt_tokens: Option<u64>,
+    #[serde(default)]
+    completion_tokens: Option<u64>,
+    #[serde(default)]
+    prompt_tokens_details: Option<PromptDetails>,
+    /// DeepSeek's name for cached tokens.
+    #[serde(default)]
+    prompt_cache_hit_tokens: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+struct PromptDetails {
+    #[serde(default)]
+    cached_tokens: Option<u64>,
+}
+
+// === impl OpenAiProvider ===
+
+impl OpenAiProvider {
+    /// A client of the endpoint. The process must have installed a rustls provider.
+    ///
+    /// # Errors
+    ///
+    /// A header or the key has characters that HTTP does not allow.
+    pub fn new(endpoint: Endpoint) -> Result<Self, String> {
+        let http = reqwest::Client::builder()
+            .timeout(endpoint.timeout)
+            .connect_timeout(endpoint.connect_timeout)
+            .pool_max_idle_per_host(usize::MAX)
+            .user_agent(concat!("tribunal/", env!("CARGO_PKG_VERSION")))
+            // Proxies come from the config or not at all: no environment is read silently.
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| format!("the HTTP client cannot be made: {error}"))?;
+        let config = Arc::new(EndpointConfig::new(endpoint)?);
+        Ok(Self { http, config })
+    }
+
+    /// Sends the body; the answer comes through a slot beside async-openai, whose own types are
+    /// closed.
+    async fn send(&self, body: Body<'_>) -> Result<Answer, OpenAIError> {
+        let slot: Arc<Mutex<Option<Answer>>> = Arc::default();
+        let (http, filled) = (self.http.clone(), Arc::clone(&slot));
+        let service = service_fn(move |factory: HttpRequestFactory| {
+            let (http, filled) = (http.clone(), Arc::clone(&filled));
+            async move {
+                let mut response = http.execute(factory.build().await?).await?;
+                let (status, headers) = (response.status().as_u16(), response.headers().clone());
+                let mut body = Vec::new();
+                while let Some(chunk) = response.chunk().await? {
+                    if body.len() + chunk.len() > MAX_ANSWER {
+                        let message = "the answer is longer than 16 MiB";
+                        return Err(OpenAIError::InvalidArgument(message.to_owned()));
+                    }
+                    body.extend_from_slice(&chunk);
+                }
+                if let Ok(mut slot) = filled.lock() {
+                    *slot = Some(Answer { status, headers, body });
+                }
+                Ok(reqwest::Response::from(http::Response::new("null")))
+            }
+        });
+        let config: Arc<dyn Config> = Arc::clone(&self.config) as Arc<dyn Config>;
+        let client = Client::build(self.http.clone(), config).with_http_service(service);
+        let _: IgnoredAny = client.chat().create_byot(body).await?;
+        let answer = slot.lock().ok().and_then(|mut slot| slot.take());
+        answer.ok_or_else(|| OpenAIError::InvalidArgument("no answer was read".to_owned()))
+    }
+
+    /// A message without the key, should a provider have repeated it.
+    fn scrub(&self, message: &str) -> String {
+        match self.config.key.expose_secret() {
+            "" => shorten(message),
+            key => shorten(&message.replace(key, "[key]")),
+        }
+    }
+
+    fn failed(&self, class: FailureClass, answer: &Answer, message: &str) -> CallFailure {
+        CallFailure {
+            class,
+            status: Some(answer.status),
+            message: self.scrub(message),
+            retry_after: headers::retry_after(&answer.headers, jiff::Timestamp::now()),
+            request_id: headers::request_id(&answer.headers),
+            usage: Usage::default(),
+            reached: true,
+            simulated: headers::simulated(&answer.headers),
+        }
+    }
+
+    fn not_answered(&self, error: &OpenAIError) -> CallFailure {
+        let (class, message, reached) = match error {
+            OpenAIError::Reqwest(error) => {
+                // The URL is in the config; a query of it might hold what is not for logs.
+                let words = causes(error);
+                let connect = error.is_connect();
+                let class = if error.is_builder() {
+                    FailureClass::BadRequest
+                } else {
+                    FailureClass::Transient
+                };
+                let what = if connect {
+                    "cannot connect"
+                } else if error.is_timeout() {
+                    "no answer within the time limit"
+                } else {
+                    "the connection broke"
+                };
+                (class, format!("{what}: {words}"), !connect)
+            }
+            other => (FailureClass::Transient, other.to_string(), true),
+        };
+        CallFailure {
+            class,
+            status: None,
+            message: self.scrub(&message),
+            retry_after: None,
+            request_id: None,
+            usage: Usage::default(),
+            reached,
+            simulated: false,
+        }
+    }
+}
+
+#[async_trait]
+impl Provider for OpenAiProvider {
+    async fn ask(&self, question: &Question<'_>) -> Result<Reply, CallFailure> {
+        let answer = self.send(Body(question)).await.map_err(|error| self.not_answered(&error))?;
+        if !(200..300).contains(&answer.status) {
+            let body = ErrorBody::read(&answer.body);
+            return Err(self.failed(class(answer.status, &body), &answer, &body.message));
+        }
+        let value: Option<Value> = serde_json::from_slice(&answer.body).ok();
+        // Some gateways answer 200 with an error inside.
+        if let Some(error) = value.as_ref().and_then(|v| v.get("error")).filter(|e| !e.is_null()) {
+            let body = ErrorBody::read(&answer.body);
+            let status = error.get("code").and_then(Value::as_u64).unwrap_or(500);
+            let status = u16::try_from(status).unwrap_or(500);
+            return Err(self.failed(class(status, &body), &answer, &body.message));
+        }
+        let completion: Option<Completion> =
+            value.and_then(|value| serde_json::from_value(value).ok());
+        let Some(completion) = completion.filter(|completion| !completion.choices.is_empty())
+        else {
+            let message = "the answer is not a chat completion";
+            return Err(self.failed(FailureClass::BadReply, &answer, message));
+        };
+        let simulated = headers::simulated(&answer.headers)
+            || completion.system_fingerprint.as_deref() == Some("tribunal-sim");
+        let usage = completion.usage.unwrap_or_default().into();
+        let choice = completion.choices.into_iter().next();
+        let (message, finish) = choice.map_or((None, None), |c| (c.message, c.finish_reason));
+        let (content, refusal) = message.map_or((None, None), |m| (m.content, m.refusal));
+        let content = content.map(text).unwrap_or_default();
+        let filtered = matches!(finish.as_deref(), Some("content_filter" | "safety" | "refusal"));
+        if filtered || (content.is_empty() && refusal.is_some()) {
+            let refusal = refusal.unwrap_or_else(|| "the content filter refused".to_owned());
+            let failure = self.failed(FailureClass::Refused, &answer, &refusal);
+            return Err(CallFailure { usage, simulated, ..failure });
+        }
+        Ok(Reply {
+            content,
+            finish: match finish.as_deref() {
+                Some("length" | "max_tokens") => Finish::Length,
+                Some("stop") | None => Finish::Stop,
+                Some(_) => Finish::Other,
+            },
+            model: completion.model.unwrap_or_else(|| question.judge.model.clone()),
+            usage,
+            simulated,
+            status: answer.status,
+            request_id: headers::request_id(&answer.headers),
+        })
+    }
+}
+
+// === impl EndpointConfig ===
+
+impl EndpointConfig {
+    fn new(endpoint: Endpoint) -> Result<Self, String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &endpoint.headers {
+            let wrong = || format!("the header `{name}` of the config is not valid HTTP");
+            let name: HeaderName = name.parse().map_err(|_| wrong())?;
+            headers.insert(name, HeaderValue::from_str(value).map_err(|_| wrong())?);
+        }
+        if let Some(key) = &endpoint.api_key {
+            let azure = endpoint.azure_api_version.is_some();
+            let key = key.expose_secret();
+            let text = if azure { key.to_owned() } else { format!("Bearer {key}") };
+            let mut value = HeaderValue::from_str(&text)
+                .map_err(|_| "the API key has characters that HTTP does not allow".to_owned())?;
+            value.set_sensitive(true);
+            let name = if azure { HeaderName::from_static("api-key") } else { AUTHORIZATION };
+            headers.insert(name, value);
+        }
+        let key = endpoint.api_key.clone().unwrap_or_else(|| SecretString::from(String::new()));
+        Ok(Self { endpoint, headers, key })
+    }
+}
+
+impl Config for EndpointConfig {
+    fn headers(&self) -> HeaderMap {
+        self.headers.clone()
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.endpoint.base_url)
+    }
+
+    fn query(&self) -> Vec<(&str, &str)> {
+        let version = self.endpoint.azure_api_version.as_deref();
+        version.map(|version| vec![("api-version", version)]).unwrap_or_default()
+    }
+
+    fn api_base(&self) -> &str {
+        &self.endpoint.base_url
+    }
+
+    fn api_key(&self) -> &SecretString {
+        &self.key
+    }
+}
+
+// === impl Body ===
+
+impl Serialize for Body<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Question { judge, messages, fractional } = self.0;
+        let JudgeSpec { model, temperature, reasoning_effort, extra_body, .. } = judge;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("model", model)?;
+        map.serialize_entry("messages", messages)?;
+        if let Some(format) = response_format(judge.reply_form, *fractional) {
+            map.serialize_entry("response_format", &format)?;
+        }
+        map.serialize_entry(&judge.output_cap_field, &judge.max_output_tokens)?;
+        if let Some(temperature) = temperature {
+            map.serialize_entry("temperature", temperature)?;
+        }
+        if let Some(effort) = reasoning_effort {
+            map.serialize_entry("reasoning_effort", effort)?;
+        }
+        for (name, value) in extra_body {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+// === impl RawUsage ===
+
+impl From<RawUsage> for Usage {
+    fn from(raw: RawUsage) -> Usage {
+        let input = raw.prompt_tokens.unwrap_or(0);
+        let details = raw.prompt_tokens_details.and_then(|details| details.cached_tokens);
+        let cached = details.or(raw.prompt_cache_hit_tokens).unwrap_or(0).min(input);
+        Usage { input, cached, output: raw.completion_tokens.unwrap_or(0) }
+    }
+}
+
+/// A message's text: a string, or the text parts of a list.
+fn text(content: Value) -> String {
+    match content {
+        Value::String(text) => text,
+        Value::Array(parts) => {
+            parts.iter().filter_map(|part| part.get("text")?.as_str()).collect::<String>()
+        }
+        _ => String::new(),
+    }
+}
+
+/// The chain of causes of a transport error, without its URL.
+fn causes(error: &reqwest::Error) -> String {
+    let mut words = Vec::new();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        words.push(error.to_string());
+        cause = error.source();
+    }
+    words.dedup();
+    if words.is_empty() { "no further reason".to_owned() } else { words.join(": ") }
+}
