@@ -1,0 +1,132 @@
+//! A leaf with its verdict, as the files need it.
+//!
+//! Owns the merge of the tree's leaves with the store's pages of verdicts, and what a file says
+//! where there is no verdict.
+
+use std::collections::VecDeque;
+
+use tribunal_core::{Node, Outcome, Verdict, VerdictSource, verdict::Rationale};
+use tribunal_store::{Store, StoreError, StoredVerdict};
+
+use crate::collect::Collected;
+
+/// A leaf, its outcome, and the verdict behind it.
+pub(super) struct LeafRecord<'c> {
+    /// The leaf.
+    pub(super) node: &'c Node,
+    /// The outcome that the scores were computed from.
+    pub(super) outcome: Outcome,
+    verdict: Option<Verdict>,
+    missing: String,
+    collected: &'c Collected,
+}
+
+/// Reads the verdicts of a run's leaves in order, a page at a time.
+pub(super) struct VerdictReader<'c> {
+    store: &'c dyn Store,
+    collected: &'c Collected,
+    page: VecDeque<StoredVerdict>,
+    after: Option<(u32, u32)>,
+    ended: bool,
+}
+
+// === impl VerdictReader ===
+
+impl<'c> VerdictReader<'c> {
+    pub(super) fn new(store: &'c dyn Store, collected: &'c Collected) -> Self {
+        Self { store, collected, page: VecDeque::new(), after: None, ended: false }
+    }
+
+    /// The leaf at this index of the rubric's nodes. Leaves must be asked for in order.
+    pub(super) async fn leaf(&mut self, index: usize) -> Result<LeafRecord<'c>, StoreError> {
+        let collected = self.collected;
+        let node = &collected.rubric.nodes()[index];
+        let outcome = collected.outcome(index);
+        let found = self.at(node.position()).await?;
+        let (verdict, missing) = found.map_or((None, None), |f| (f.verdict, f.missing));
+        Ok(LeafRecord {
+            node,
+            outcome,
+            // A verdict that came, went or changed since is not the one that was scored.
+            verdict: verdict.filter(|verdict| is_same(verdict.outcome, outcome)),
+            missing: missing.map_or_else(String::new, |(_, message)| message),
+            collected,
+        })
+    }
+
+    /// What the store has of the first sample at `position`.
+    async fn at(&mut self, position: u32) -> Result<Option<StoredVerdict>, StoreError> {
+        loop {
+            while let Some(next) = self.page.pop_front() {
+                if next.position > position {
+                    self.page.push_front(next);
+                    return Ok(None);
+                }
+                if next.position == position && next.sample == 0 {
+                    return Ok(Some(next));
+                }
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            let run = &self.collected.record.run.id;
+            let limit = self.collected.verdict_page;
+            self.page = self.store.verdicts(run, self.after, limit).await?.into();
+            match self.page.back() {
+                Some(last) => self.after = Some((last.position, last.sample)),
+                None => self.ended = true,
+            }
+        }
+    }
+}
+
+/// Whether two outcomes are the same, fractions being read and written as decimals in between.
+fn is_same(a: Outcome, b: Outcome) -> bool {
+    match (a, b) {
+        (Outcome::Graded { score: a }, Outcome::Graded { score: b }) => (a - b).abs() < 1e-9,
+        (a, b) => a == b,
+    }
+}
+
+// === impl LeafRecord ===
+
+impl LeafRecord<'_> {
+    /// Who decided; `None` without a verdict.
+    pub(super) fn source(&self) -> Option<&VerdictSource> {
+        self.verdict.as_ref().map(|verdict| &verdict.source)
+    }
+
+    /// The judge's reasoning; `None` without a verdict.
+    pub(super) fn rationale(&self) -> Option<&Rationale> {
+        self.verdict.as_ref().map(|verdict| &verdict.rationale)
+    }
+
+    /// The judge's words, or what happened instead.
+    pub(super) fn explanation(&self) -> String {
+        let said = match self.rationale() {
+            Some(rationale) => rationale.explanation.as_str(),
+            None => self.missing.as_str(),
+        };
+        match self.outcome {
+            Outcome::Graded { .. } => said.to_owned(),
+            Outcome::Ungraded { reason } if said.is_empty() => format!("Not graded: {reason}"),
+            Outcome::Ungraded { reason } => format!("Not graded: {reason}: {said}"),
+        }
+    }
+
+    /// The model that the reply names; the run's where no judge answered.
+    pub(super) fn model(&self) -> &str {
+        let named = self.verdict.as_ref().map(|verdict| verdict.model.as_str());
+        named.filter(|model| !model.is_empty()).unwrap_or(&self.collected.record.run.model)
+    }
+
+    /// Whether a simulated judge answered; the run's where no judge did.
+    pub(super) fn simulated(&self) -> bool {
+        match &self.verdict {
+            Some(verdict) if !matches!(verdict.source, VerdictSource::Rule { .. }) => {
+                verdict.simulated
+            }
+            _ => self.collected.simulated(),
+        }
+    }
+}

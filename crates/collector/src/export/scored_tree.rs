@@ -1,0 +1,104 @@
+//! `scored_tree.json`: the rubric's tree with everything that is known of every node.
+//!
+//! Owns Tribunal's own format, `tribunal.scored_tree/1`.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tribunal_core::{
+    RunId,
+    rubric::json::{TreeWriter, node_fields},
+};
+
+use super::{Context, Format, LeafRecord, file::AtomicFile, file::WholeFile};
+use crate::{document::GradeState, summary::ScoreSummary};
+
+/// The document's fields before `tree`.
+#[derive(Serialize)]
+struct Head<'c> {
+    schema: &'static str,
+    run: &'c RunId,
+    state: GradeState,
+    simulated: bool,
+    judge: &'c str,
+    model: &'c str,
+    summary: &'c ScoreSummary,
+}
+
+struct ScoredTree<'c> {
+    context: Context<'c>,
+    tree: TreeWriter<'c, AtomicFile>,
+}
+
+pub(super) fn open<'c>(
+    context: Context<'c>,
+    mut file: AtomicFile,
+) -> io::Result<Box<dyn Format + Send + 'c>> {
+    let collected = context.collected;
+    let run = &collected.record.run;
+    let mut head = serde_json::to_vec(&Head {
+        schema: "tribunal.scored_tree/1",
+        run: &run.id,
+        state: collected.state(),
+        simulated: collected.simulated(),
+        judge: &run.judge,
+        model: &run.model,
+        summary: collected.summary(),
+    })?;
+    head.pop();
+    file.write_all(&head)?;
+    file.write_all(b",\n\"tree\":")?;
+    let tree = TreeWriter::new(&collected.rubric, file);
+    Ok(Box::new(ScoredTree { context, tree }))
+}
+
+// === impl ScoredTree ===
+
+impl Format for ScoredTree<'_> {
+    fn node(&mut self, index: usize, leaf: Option<&LeafRecord<'_>>) -> io::Result<()> {
+        let collected = self.context.collected;
+        let node = &collected.rubric.nodes()[index];
+        let mut fields = node_fields(node);
+        let mut set = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
+        set("position", Value::from(node.position()));
+        set("leaf_index", node.leaf_index().map_or(Value::Null, Value::from));
+        set("depth", Value::from(node.depth()));
+        set("weight_share", Value::from(self.context.shares[index]));
+        if let Value::Object(scores) = serde_json::to_value(collected.scores().node(index))? {
+            for (name, value) in scores {
+                set(&name, value);
+            }
+        }
+        if let Some(leaf) = leaf {
+            set("outcome", serde_json::to_value(leaf.outcome)?);
+            set("source", serde_json::to_value(leaf.source())?);
+            set("explanation", Value::from(leaf.explanation()));
+            set("rationale", rationale(leaf)?);
+            set("model", Value::from(leaf.model()));
+            set("simulated", Value::from(leaf.simulated()));
+        }
+        self.tree.node(&fields)
+    }
+
+    fn finish(self: Box<Self>) -> io::Result<WholeFile> {
+        let mut file = self.tree.finish()?;
+        file.write_all(b"}\n")?;
+        file.finish()
+    }
+}
+
+/// The judge's reasoning without the explanation, which stands in a field of its own; null where
+/// no verdict is.
+fn rationale(leaf: &LeafRecord<'_>) -> io::Result<Value> {
+    let Some(rationale) = leaf.rationale() else {
+        return Ok(Value::Null);
+    };
+    let mut fields = Map::new();
+    let mut set = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
+    set("expectations", Value::from(rationale.expectations.as_str()));
+    set("reality", Value::from(rationale.reality.as_str()));
+    set("evidence", serde_json::to_value(&rationale.evidence)?);
+    set("confidence", serde_json::to_value(rationale.confidence)?);
+    Ok(Value::Object(fields))
+}
