@@ -2,7 +2,7 @@
 //! them.
 //!
 //! Owns the tree in depth-first order and what can be asked of it. Reading a file is
-//! [`parse`](crate::rubric::parse), pruning [`prune`], warnings [`lint`], writing [`json`].
+//! [`parse`], pruning [`prune`], warnings [`lint`], writing [`json`].
 //!
 //! A leaf is its position, not its id: published rubrics repeat ids.
 

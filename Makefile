@@ -1,0 +1,43 @@
+# The only entry points. `make demo` and `make test` need nothing but a Rust toolchain and a C
+# compiler; what is missing besides is installed by cargo.
+
+CARGO ?= cargo
+TARGET_DIR ?= $(or $(CARGO_TARGET_DIR),target)
+EXAMPLE := tests/fixtures/example
+
+.PHONY: demo test check doc bench build
+
+## Build, grade the bundled example with the embedded store and the simulated judge, print the tree.
+demo:
+	$(CARGO) build --release -p tribunal-cli
+	$(TARGET_DIR)/release/tribunal grade \
+	    --rubric $(EXAMPLE)/rubric.json \
+	    --submission $(EXAMPLE)/submission \
+	    --paper $(EXAMPLE)/paper.md \
+	    --addendum $(EXAMPLE)/addendum.md \
+	    --judge-addendum $(EXAMPLE)/judge_addendum.md \
+	    --store sqlite:tribunal-out/demo/store.db \
+	    --out tribunal-out/demo \
+	    --tree
+
+## Every test: units, conformance, end to end.
+test:
+	$(CARGO) build --workspace --all-features --bins
+	if $(CARGO) nextest --version >/dev/null 2>&1; \
+	    then $(CARGO) nextest run --workspace --all-features; \
+	    else $(CARGO) test --workspace --all-features --all-targets; fi
+	$(CARGO) test --workspace --all-features --doc
+
+## Formatting, lints, docs, and the gates of the rules that are prose.
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+	tests/gates.sh
+
+doc:
+	$(CARGO) doc --workspace --no-deps --open
+
+## Benchmarks: ratios measured in one run.
+bench:
+	tests/bench.sh

@@ -1,0 +1,93 @@
+//! Arguments that several commands share.
+//!
+//! Owns their names and help. What they mean for the config is `Config::load`'s, laid over the
+//! files as flags.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::FlagValue;
+
+/// What is graded.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct InputArgs {
+    /// The rubric, in PaperBench's format
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rubric: PathBuf,
+    /// The submission's folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) submission: PathBuf,
+    /// The paper, as Markdown or text
+    #[arg(long, value_name = "FILE")]
+    pub(crate) paper: Option<PathBuf>,
+    /// The authors' clarifications
+    #[arg(long, value_name = "FILE")]
+    pub(crate) addendum: Option<PathBuf>,
+    /// Hints for the judge alone
+    #[arg(long, value_name = "FILE")]
+    pub(crate) judge_addendum: Option<PathBuf>,
+    /// Grade Code Development leaves only
+    #[arg(long)]
+    pub(crate) code_only: bool,
+    /// Leaves of Dataset and Model Acquisition weigh 0
+    #[arg(long)]
+    pub(crate) resources_provided: bool,
+    /// Start anew, though the same inputs were graded before
+    #[arg(long)]
+    pub(crate) fresh: bool,
+}
+
+/// Who judges.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct JudgeArgs {
+    /// A judge of the config; without one, the config's `run.judge`
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["base_url", "model"])]
+    pub(crate) judge: Option<String>,
+    /// An OpenAI-compatible endpoint, with its /v1
+    #[arg(long, value_name = "URL", requires = "model")]
+    pub(crate) base_url: Option<String>,
+    /// The model's name at that endpoint
+    #[arg(long, value_name = "NAME", requires = "base_url")]
+    pub(crate) model: Option<String>,
+}
+
+/// Where runs are kept.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct StoreArgs {
+    /// The store [default: sqlite:.tribunal/store.db]
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
+}
+
+/// How hard a pool works.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct PoolArgs {
+    /// Leaves in work at once, at most
+    #[arg(long, value_name = "N")]
+    pub(crate) concurrency: Option<u32>,
+    /// Requests a minute, at most
+    #[arg(long, value_name = "N")]
+    pub(crate) rpm: Option<u32>,
+    /// No progress on standard error
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+// === flags as config values ===
+
+impl StoreArgs {
+    /// The values that the flags lay over the config.
+    pub(crate) fn flags(&self) -> Vec<FlagValue<'static>> {
+        let url = self.store.clone();
+        url.map(|url| ("store.url", url.into(), "--store")).into_iter().collect()
+    }
+}
+
+impl PoolArgs {
+    /// The values that the flags lay over the config.
+    pub(crate) fn flags(&self) -> Vec<FlagValue<'static>> {
+        let concurrency = self.concurrency.map(i64::from);
+        concurrency.map(|n| ("worker.concurrency", n.into(), "--concurrency")).into_iter().collect()
+    }
+}

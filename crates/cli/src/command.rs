@@ -1,0 +1,39 @@
+//! The commands, one file each.
+//!
+//! Owns what they share: the global flags.
+
+pub(crate) mod collect;
+pub(crate) mod config;
+pub(crate) mod control;
+pub(crate) mod grade;
+pub(crate) mod rescore;
+pub(crate) mod rubric;
+pub(crate) mod schema;
+pub(crate) mod sim;
+pub(crate) mod status;
+pub(crate) mod submit;
+pub(crate) mod work;
+
+use std::path::PathBuf;
+
+use crate::config::{Config, ConfigError, FlagValue};
+
+/// What holds for every command.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    /// Print one JSON document.
+    pub(crate) json: bool,
+    /// The file of `--config`.
+    pub(crate) config: Option<PathBuf>,
+}
+
+// === impl Context ===
+
+impl Context {
+    /// The config with these flags laid over it; starts the log as it says.
+    pub(crate) fn load(&self, flags: &[FlagValue<'_>]) -> Result<Config, ConfigError> {
+        let config = Config::load(self.config.as_deref(), flags)?;
+        crate::log::start(&config.log);
+        Ok(config)
+    }
+}

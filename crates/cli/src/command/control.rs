@@ -1,0 +1,95 @@
+//! `tribunal pause | resume | cancel | retry`: what workers may do with a run.
+//!
+//! Owns the four commands. Workers learn of it from the store, at their next claim or heartbeat.
+
+use clap::Args;
+use schemars::JsonSchema;
+use serde::Serialize;
+use tribunal_core::{FailureClass, RunId, RunState};
+
+use crate::{args::StoreArgs, command::Context, engine, exit::Exit, output};
+
+/// Arguments of `tribunal pause`, `resume` and `cancel`.
+#[derive(Debug, Args)]
+pub(crate) struct ControlArgs {
+    /// The run's id, or its beginning
+    run: String,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Arguments of `tribunal retry`.
+#[derive(Debug, Args)]
+pub(crate) struct RetryArgs {
+    /// The run's id, or its beginning
+    run: String,
+    /// Only leaves that ended in these classes, such as transient,lost_lease
+    #[arg(long, value_name = "CLASS", value_delimiter = ',', value_parser = class)]
+    class: Vec<FailureClass>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// The document of the four commands.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ControlDocument {
+    /// The run.
+    run: RunId,
+    /// What workers may do with it now.
+    state: RunState,
+    /// Leaves put back in the queue, by `retry`.
+    requeued: Option<u64>,
+}
+
+/// Runs `tribunal pause`, `resume` or `cancel`.
+///
+/// # Errors
+///
+/// No such run, or the store cannot be used.
+pub(crate) async fn run(
+    args: ControlArgs,
+    command: &'static str,
+    state: RunState,
+    context: &Context,
+) -> anyhow::Result<Exit> {
+    let config = context.load(&args.store.flags())?;
+    let store = engine::open_store(&config).await?;
+    let run = engine::find_run(&store, &args.run).await?;
+    let reason = if state == RunState::Paused { "paused by `tribunal pause`" } else { "" };
+    store.control(&run, state, reason).await?;
+    let state = store.run(&run).await?.state;
+    store.close().await?;
+    say(command, ControlDocument { run, state, requeued: None }, context)
+}
+
+/// Runs `tribunal retry`.
+///
+/// # Errors
+///
+/// No such run, or the store cannot be used.
+pub(crate) async fn retry(args: RetryArgs, context: &Context) -> anyhow::Result<Exit> {
+    let config = context.load(&args.store.flags())?;
+    let store = engine::open_store(&config).await?;
+    let run = engine::find_run(&store, &args.run).await?;
+    let requeued = Some(store.retry(&run, &args.class).await?);
+    let state = store.run(&run).await?.state;
+    store.close().await?;
+    say("retry", ControlDocument { run, state, requeued }, context)
+}
+
+fn say(command: &str, document: ControlDocument, context: &Context) -> anyhow::Result<Exit> {
+    if context.json {
+        output::print_json(command, &document)?;
+    } else {
+        let ControlDocument { run, state, requeued } = document;
+        let requeued = requeued.map_or(String::new(), |n| format!(", {n} leaves put back"));
+        output::print_text(&format!("run {run} is {state}{requeued}\n"))?;
+    }
+    Ok(Exit::Complete)
+}
+
+fn class(name: &str) -> Result<FailureClass, String> {
+    let known = || FailureClass::ALL.map(FailureClass::name).join(", ");
+    FailureClass::from_name(name)
+        .ok_or_else(|| format!("no class `{name}`; there are: {}", known()))
+}

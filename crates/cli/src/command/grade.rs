@@ -1,0 +1,87 @@
+//! `tribunal grade`: prepare, work, collect, in one.
+//!
+//! Owns the order of the steps and the exit code. Each step is also a command of its own.
+
+use std::{path::PathBuf, sync::Arc};
+
+use clap::Args;
+use tribunal_collector::check_writable;
+use tribunal_core::RunState;
+use tribunal_worker::Scope;
+
+use crate::{
+    args::{InputArgs, JudgeArgs, PoolArgs, StoreArgs},
+    command::{
+        Context,
+        collect::{self, Finish},
+    },
+    engine::{self, Endpoints},
+    exit::Exit,
+    prepare,
+    progress::{Progress, note},
+};
+
+/// Arguments of `tribunal grade`.
+#[derive(Debug, Args)]
+pub(crate) struct GradeArgs {
+    #[command(flatten)]
+    inputs: InputArgs,
+    #[command(flatten)]
+    judge: JudgeArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    pool: PoolArgs,
+    /// Where the results go [default: tribunal-out/RUN]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print the scored tree too
+    #[arg(long)]
+    tree: bool,
+}
+
+/// Runs `tribunal grade`.
+///
+/// # Errors
+///
+/// An input, the config, the store or the output folder cannot be used.
+pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Exit> {
+    let GradeArgs { inputs, judge, store, pool, out, tree } = args;
+    let config = context.load(&[store.flags(), pool.flags()].concat())?;
+    let judge = prepare::judge(&judge, pool.rpm, &config)?;
+    for assumption in judge.facts.assumptions.iter().filter(|_| !pool.quiet) {
+        note(&format!("assuming: {assumption}"));
+    }
+    if let Some(out) = &out {
+        check_writable(out)?;
+    }
+    let (shutdown, signalled) = engine::on_signals(config.worker.grace)?;
+    let store = engine::open_store(&config).await?;
+    let prepared = prepare::prepare(&inputs, &config, &judge, &store).await?;
+    let run = prepared.record.run.id.clone();
+    let out = out.unwrap_or_else(|| collect::default_out(&run));
+    check_writable(&out)?;
+    if prepared.record.state == RunState::Paused {
+        store.control(&run, RunState::Active, "").await?;
+    }
+    let progress = store.progress(&run).await?;
+    let open = progress.pending + progress.leased;
+    if !pool.quiet {
+        let simulated = if prepared.spec.judge.is_builtin_sim() { " (simulated)" } else { "" };
+        let begun = if prepared.new_tasks == 0 { "resumed" } else { "begun" };
+        let (leaves, model) = (progress.leaves, &prepared.spec.judge.model);
+        note(&format!(
+            "run {run} {begun}: {open} of {leaves} leaves to grade by {model}{simulated}"
+        ));
+    }
+    if open > 0 {
+        let prices = judge.facts.prices;
+        let before = progress.leaves - open;
+        let shown = Arc::new(Progress::new(progress.leaves, before, pool.quiet, prices));
+        let endpoints = Arc::new(Endpoints::new(config.clone(), Some(judge)));
+        let scope = Scope { run: Some(run.clone()), until_empty: true };
+        engine::work(&config, &store, endpoints, &shown, shutdown, &scope).await?;
+    }
+    let finish = Finish { command: "grade", quiet: pool.quiet, tree, signal: signalled.exit() };
+    collect::finish(&config, &store, &run, &out, context, finish).await
+}

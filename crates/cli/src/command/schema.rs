@@ -1,0 +1,74 @@
+//! `tribunal schema COMMAND`: the JSON Schema of a command's document.
+//!
+//! Owns the list of documents. The schemas are generated from the types that are printed.
+
+use clap::Args;
+use schemars::{Schema, schema_for};
+use serde_json::{Value, json};
+use tribunal_collector::GradeDocument;
+
+use crate::{
+    command::{control::ControlDocument, status::StatusDocument, submit::SubmitDocument},
+    config::document::{ConfigCheck, ConfigShow},
+    document::{RescoreDocument, RubricCheckDocument, RubricShowDocument},
+    exit::Exit,
+    output,
+};
+
+/// Arguments of `tribunal schema`.
+#[derive(Debug, Args)]
+pub(crate) struct SchemaArgs {
+    /// The command, such as `grade` or `rubric show`; lists them all without
+    command: Vec<String>,
+}
+
+fn documents() -> Vec<(&'static str, Schema)> {
+    vec![
+        ("rubric show", schema_for!(RubricShowDocument)),
+        ("rubric check", schema_for!(RubricCheckDocument)),
+        ("rescore", schema_for!(RescoreDocument)),
+        ("grade", schema_for!(GradeDocument)),
+        ("collect", schema_for!(GradeDocument)),
+        ("submit", schema_for!(SubmitDocument)),
+        ("status", schema_for!(StatusDocument)),
+        ("pause", schema_for!(ControlDocument)),
+        ("resume", schema_for!(ControlDocument)),
+        ("cancel", schema_for!(ControlDocument)),
+        ("retry", schema_for!(ControlDocument)),
+        ("config show", schema_for!(ConfigShow)),
+        ("config check", schema_for!(ConfigCheck)),
+    ]
+}
+
+/// Runs `tribunal schema`.
+///
+/// # Errors
+///
+/// No command with this name prints a document.
+pub(crate) fn run(args: SchemaArgs) -> anyhow::Result<Exit> {
+    let documents = documents();
+    let name = args.command.join(" ");
+    if name.is_empty() {
+        let names: Vec<&str> = documents.iter().map(|(name, _)| *name).collect();
+        output::print_text(&format!("{}\n", names.join("\n")))?;
+        return Ok(Exit::Complete);
+    }
+    let Some((_, schema)) = documents.iter().find(|(known, _)| *known == name) else {
+        anyhow::bail!("no document of `{name}`; `tribunal schema` lists them");
+    };
+    output::print_text(&format!("{}\n", serde_json::to_string_pretty(&named(&name, schema))?))?;
+    Ok(Exit::Complete)
+}
+
+/// The document's schema with the `schema` field that every document begins with.
+fn named(command: &str, schema: &Schema) -> Value {
+    let mut value = schema.as_value().clone();
+    let tag = json!({"type": "string", "const": format!("tribunal.{command}/1")});
+    if let Some(properties) = value.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.insert("schema".to_owned(), tag);
+    }
+    if let Some(required) = value.get_mut("required").and_then(Value::as_array_mut) {
+        required.insert(0, json!("schema"));
+    }
+    value
+}

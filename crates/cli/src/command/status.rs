@@ -1,0 +1,192 @@
+//! `tribunal status`: the runs of a store and how far they are.
+//!
+//! Owns the command and its document. Reads the store, changes nothing.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use clap::Args;
+use comfy_table::{Table, presets::NOTHING};
+use schemars::JsonSchema;
+use serde::Serialize;
+use tribunal_core::{RunId, RunState, UngradedReason};
+use tribunal_store::{RunRecord, Store};
+
+use crate::{args::StoreArgs, command::Context, config::Config, engine, exit::Exit, output};
+
+/// Time between two looks of `--watch`.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// Arguments of `tribunal status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// One run, by its id or its beginning; all runs without
+    run: Option<String>,
+    /// Look again every second, until nothing is left to do
+    #[arg(long)]
+    watch: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// The document of `tribunal status`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct StatusDocument {
+    /// The runs, the newest first.
+    runs: Vec<RunStatus>,
+}
+
+/// How far a run is.
+#[derive(Debug, Serialize, JsonSchema)]
+struct RunStatus {
+    /// The run's id.
+    run: RunId,
+    /// `active`, `paused`, `cancelled`, or `complete` or `incomplete` when nothing is left to do.
+    state: String,
+    /// Why it is paused; null when it is not.
+    reason: Option<String>,
+    /// The judge's name.
+    judge: String,
+    /// The model's name.
+    model: String,
+    /// Whether the judge is simulated.
+    simulated: bool,
+    /// All leaves.
+    leaves: u64,
+    /// Waiting.
+    pending: u64,
+    /// In work.
+    leased: u64,
+    /// With a verdict.
+    done: u64,
+    /// Given up.
+    dead: u64,
+    /// Of a cancelled run.
+    cancelled: u64,
+    /// Leaves that ended without a score, by reason.
+    ungraded: BTreeMap<UngradedReason, u64>,
+    /// Verdicts a second, from the first claim to the last verdict.
+    leaves_per_s: f64,
+    /// Calls answered with 429.
+    rejected: u64,
+    /// What the calls cost; null where no price is known.
+    cost_usd: Option<f64>,
+    /// Seconds until nothing is left, at that rate; null when it cannot be told.
+    eta_s: Option<f64>,
+}
+
+/// Runs `tribunal status`.
+///
+/// # Errors
+///
+/// No such run, or the store cannot be used.
+pub(crate) async fn run(args: StatusArgs, context: &Context) -> anyhow::Result<Exit> {
+    let config = context.load(&args.store.flags())?;
+    let store = engine::open_store(&config).await?;
+    let only = match &args.run {
+        Some(name) => Some(engine::find_run(&store, name).await?),
+        None => None,
+    };
+    loop {
+        let document = StatusDocument { runs: statuses(&store, &config, only.as_ref()).await? };
+        let open = document.runs.iter().any(|run| run.state == "active");
+        let again = args.watch && open;
+        // A script gets one document; people get every look.
+        if context.json && !again {
+            output::print_json("status", &document)?;
+        } else if !context.json {
+            output::print_text(&render(&document))?;
+        }
+        if !again {
+            return Ok(Exit::Complete);
+        }
+        tokio::time::sleep(WATCH_EVERY).await;
+    }
+}
+
+async fn statuses(
+    store: &Arc<dyn Store>,
+    config: &Config,
+    only: Option<&RunId>,
+) -> anyhow::Result<Vec<RunStatus>> {
+    let mut statuses = Vec::new();
+    for record in store.runs().await? {
+        if only.is_none_or(|run| *run == record.run.id) {
+            statuses.push(status(store, config, record).await?);
+        }
+    }
+    Ok(statuses)
+}
+
+async fn status(
+    store: &Arc<dyn Store>,
+    config: &Config,
+    record: RunRecord,
+) -> anyhow::Result<RunStatus> {
+    let progress = store.progress(&record.run.id).await?;
+    let totals = store.totals(&record.run.id).await?;
+    let open = progress.pending + progress.leased;
+    let missing = progress.ungraded.values().any(|count| *count > 0);
+    let state = match record.state {
+        RunState::Active | RunState::Paused if open == 0 && missing => "incomplete",
+        RunState::Active | RunState::Paused if open == 0 => "complete",
+        state => state.name(),
+    };
+    let seconds = totals.wall_ms as f64 / 1000.0;
+    let leaves_per_s = if seconds > 0.0 { progress.done as f64 / seconds } else { 0.0 };
+    let active = state == "active" && leaves_per_s > 0.0;
+    let prices = config.models.get(&record.run.model).prices;
+    Ok(RunStatus {
+        run: record.run.id,
+        state: state.to_owned(),
+        reason: (state == "paused").then_some(record.reason),
+        judge: record.run.judge,
+        model: record.run.model,
+        simulated: record.run.simulated || totals.any_simulated,
+        leaves: progress.leaves,
+        pending: progress.pending,
+        leased: progress.leased,
+        done: progress.done,
+        dead: progress.dead,
+        cancelled: progress.cancelled,
+        ungraded: progress.ungraded,
+        leaves_per_s,
+        rejected: totals.rejected,
+        cost_usd: prices.map(|prices| prices.cost_usd(&totals.usage)),
+        eta_s: active.then(|| open as f64 / leaves_per_s),
+    })
+}
+
+fn render(document: &StatusDocument) -> String {
+    if document.runs.is_empty() {
+        return "no runs in this store\n".to_owned();
+    }
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.set_header([
+        "RUN", "STATE", "MODEL", "DONE", "LEASED", "PENDING", "DEAD", "UNGRADED", "RATE", "COST",
+        "LEFT",
+    ]);
+    for run in &document.runs {
+        let simulated = if run.simulated { " (simulated)" } else { "" };
+        table.add_row([
+            run.run.to_string(),
+            run.state.clone(),
+            format!("{}{simulated}", run.model),
+            format!("{}/{}", run.done, run.leaves),
+            run.leased.to_string(),
+            run.pending.to_string(),
+            run.dead.to_string(),
+            run.ungraded.values().sum::<u64>().to_string(),
+            format!("{:.1}/s", run.leaves_per_s),
+            run.cost_usd.map_or("?".to_owned(), |cost| format!("${cost:.2}")),
+            run.eta_s.map_or(String::new(), |eta| format!("{eta:.0}s")),
+        ]);
+    }
+    let mut text = format!("{}\n", table.trim_fmt());
+    for run in &document.runs {
+        if let Some(reason) = &run.reason {
+            text.push_str(&format!("run {} is paused: {reason}\n", run.run));
+        }
+    }
+    text
+}

@@ -1,0 +1,72 @@
+//! `tribunal work`: one worker process on a store.
+//!
+//! Owns the command alone; the pool is the worker's.
+
+use std::sync::Arc;
+
+use clap::Args;
+use tribunal_core::RunState;
+use tribunal_worker::{PoolEnd, Scope};
+
+use crate::{
+    args::{PoolArgs, StoreArgs},
+    command::Context,
+    engine::{self, Endpoints},
+    exit::Exit,
+    progress::Progress,
+};
+
+/// Arguments of `tribunal work`.
+#[derive(Debug, Args)]
+pub(crate) struct WorkArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    pool: PoolArgs,
+    /// Work on this run alone
+    #[arg(long, value_name = "RUN")]
+    run: Option<String>,
+    /// End when no task of an active run is left, instead of waiting for more
+    #[arg(long)]
+    until_empty: bool,
+}
+
+/// Runs `tribunal work`.
+///
+/// # Errors
+///
+/// The config or the store cannot be used.
+pub(crate) async fn run(args: WorkArgs, context: &Context) -> anyhow::Result<Exit> {
+    let config = context.load(&[args.store.flags(), args.pool.flags()].concat())?;
+    let (shutdown, signalled) = engine::on_signals(config.worker.grace)?;
+    let store = engine::open_store(&config).await?;
+    let run = match &args.run {
+        Some(name) => Some(engine::find_run(&store, name).await?),
+        None => None,
+    };
+    let (mut leaves, mut open) = (0, 0);
+    for record in store.runs().await? {
+        let here = run.as_ref().is_none_or(|run| *run == record.run.id);
+        if here && record.state == RunState::Active {
+            let progress = store.progress(&record.run.id).await?;
+            leaves += progress.leaves;
+            open += progress.pending + progress.leased;
+        }
+    }
+    let shown = Arc::new(Progress::new(leaves, leaves - open, args.pool.quiet, None));
+    let limits = args.pool.rpm.map(|rpm| rpm.try_into()).transpose();
+    let limits = limits.map_err(|_| anyhow::anyhow!("--rpm must be at least 1"))?;
+    let endpoints = Arc::new(Endpoints::new(config.clone(), None).limited(limits));
+    let scope = Scope { run: run.clone(), until_empty: args.until_empty };
+    let end = engine::work(&config, &store, endpoints, &shown, shutdown, &scope).await?;
+    let paused = match &run {
+        Some(run) => store.run(run).await?.state == RunState::Paused,
+        None => false,
+    };
+    store.close().await?;
+    Ok(match (end, signalled.exit()) {
+        (_, Some(exit)) => exit,
+        (PoolEnd::Empty, None) if paused || shown.has_paused() => Exit::Refused,
+        (PoolEnd::Empty | PoolEnd::Shutdown, None) => Exit::Complete,
+    })
+}

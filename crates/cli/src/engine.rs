@@ -1,0 +1,231 @@
+//! A pool with everything it needs from this machine: endpoints, keys, signals, progress.
+//!
+//! Owns putting the pieces together. How leaves are graded is the worker's.
+
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tribunal_core::{JudgeSpec, RunId};
+use tribunal_sim::{Sim, SimConfig};
+use tribunal_store::{Store, StoreError};
+use tribunal_worker::{
+    Endpoint, Pool, PoolConfig, PoolEnd, ResolveEndpoint, RetryPolicy, Scope, Shutdown,
+};
+
+use crate::{
+    config::{Config, judge::ResolvedJudge},
+    exit::Exit,
+    progress::Progress,
+};
+
+/// "File size limit exceeded" on Linux.
+const SIGXFSZ: i32 = 25;
+
+/// Opens the store that the config names.
+///
+/// # Errors
+///
+/// The store's.
+pub(crate) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+    // A limit on file sizes is to be an error like a full disk, not the end of the process: with
+    // a handler installed, the write fails instead.
+    let _ = signal(SignalKind::from_raw(SIGXFSZ));
+    tribunal_store::open(&config.store.url).await
+}
+
+/// The endpoints of judges, as this machine's config and environment have them.
+pub(crate) struct Endpoints {
+    config: Config,
+    /// The judge of this command's flags, whose limits win over the config's.
+    own: Option<ResolvedJudge>,
+    /// `--rpm`, which wins over every judge's.
+    requests_per_minute: Option<NonZeroU32>,
+    sim: OnceLock<Sim>,
+}
+
+/// Which signal ended a pool, if one did.
+#[derive(Debug, Default)]
+pub(crate) struct Signalled(AtomicU8);
+
+// === impl Endpoints ===
+
+impl Endpoints {
+    pub(crate) fn new(config: Config, own: Option<ResolvedJudge>) -> Self {
+        Self { config, own, requests_per_minute: None, sim: OnceLock::new() }
+    }
+
+    /// The same, with a limit that wins over every judge's.
+    pub(crate) fn limited(self, requests_per_minute: Option<NonZeroU32>) -> Self {
+        Self { requests_per_minute, ..self }
+    }
+
+    /// The simulated judge inside this process, started when first asked for.
+    fn sim_url(&self) -> Result<String, String> {
+        if let Some(sim) = self.sim.get() {
+            return Ok(sim.base_url());
+        }
+        let settings = &self.config.sim;
+        let config = SimConfig {
+            latency_ms: settings.latency.as_secs_f64() * 1000.0,
+            seed: settings.seed,
+            ..SimConfig::default()
+        };
+        let sim = Sim::start(config, 0)
+            .map_err(|error| format!("the simulated judge cannot start: {error}"))?;
+        Ok(self.sim.get_or_init(|| sim).base_url())
+    }
+
+    fn resolved(&self, judge: &JudgeSpec) -> Result<ResolvedJudge, String> {
+        if let Some(own) = self.own.as_ref().filter(|own| own.spec == *judge) {
+            return Ok(own.clone());
+        }
+        // A judge that this machine's config knows under the name, at the same endpoint, brings
+        // its limits and key; any other is called as the run recorded it.
+        let known = self.config.judge(&judge.name);
+        match known {
+            Ok(known) if known.spec.base_url == judge.base_url => Ok(known),
+            _ => self
+                .config
+                .adhoc_judge(&judge.base_url, &judge.model)
+                .map_err(|error| error.to_string()),
+        }
+    }
+}
+
+impl ResolveEndpoint for Endpoints {
+    fn endpoint(&self, judge: &JudgeSpec) -> Result<Endpoint, String> {
+        let resolved = self.resolved(judge);
+        if judge.is_builtin_sim() {
+            let own = resolved.ok().and_then(|judge| judge.requests_per_minute);
+            let limit = self.requests_per_minute.or(own);
+            return Ok(Endpoint {
+                base_url: self.sim_url()?,
+                api_key: None,
+                azure_api_version: None,
+                headers: Default::default(),
+                timeout: Duration::from_secs(300),
+                connect_timeout: Duration::from_secs(10),
+                requests_per_minute: limit,
+            });
+        }
+        let resolved = resolved?;
+        Ok(Endpoint {
+            base_url: judge.base_url.clone(),
+            api_key: resolved.api_key.secret().cloned(),
+            azure_api_version: resolved.azure_api_version,
+            headers: resolved.headers,
+            timeout: resolved.timeout,
+            connect_timeout: resolved.connect_timeout,
+            requests_per_minute: self.requests_per_minute.or(resolved.requests_per_minute),
+        })
+    }
+}
+
+// === impl Signalled ===
+
+impl Signalled {
+    /// The exit of a process that was told to end.
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        match self.0.load(Ordering::SeqCst) {
+            2 => Some(Exit::Interrupted),
+            15 => Some(Exit::Terminated),
+            _ => None,
+        }
+    }
+}
+
+/// Ends a pool on SIGINT and SIGTERM: the first drains it for at most `grace`, the second stops it.
+///
+/// # Errors
+///
+/// The handlers cannot be installed.
+pub(crate) fn on_signals(grace: Duration) -> anyhow::Result<(Shutdown, Arc<Signalled>)> {
+    let shutdown = Shutdown::default();
+    let signalled = Arc::new(Signalled::default());
+    let failed = "signal handlers cannot be installed";
+    let mut interrupt = signal(SignalKind::interrupt()).context(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).context(failed)?;
+    let (ends, first) = (shutdown.clone(), Arc::clone(&signalled));
+    tokio::spawn(async move {
+        let number = tokio::select! {
+            _ = interrupt.recv() => 2,
+            _ = terminate.recv() => 15,
+        };
+        first.0.store(number, Ordering::SeqCst);
+        ends.drain.cancel();
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            () = tokio::time::sleep(grace) => {}
+        }
+        ends.stop.cancel();
+    });
+    Ok((shutdown, signalled))
+}
+
+/// Works on `scope` until there is nothing left or a signal came.
+///
+/// # Errors
+///
+/// The store's.
+pub(crate) async fn work(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    endpoints: Arc<Endpoints>,
+    progress: &Arc<Progress>,
+    shutdown: Shutdown,
+    scope: &Scope,
+) -> anyhow::Result<PoolEnd> {
+    let (worker, retry) = (&config.worker, &config.retry);
+    let pool = PoolConfig {
+        concurrency: worker.concurrency.get(),
+        claim_batch: worker.claim_batch.get() as usize,
+        lease: worker.lease,
+        heartbeat: worker.heartbeat,
+        poll: worker.poll,
+        retry: RetryPolicy {
+            transient_attempts: retry.transient_attempts,
+            bad_reply_attempts: retry.bad_reply_attempts,
+            base: retry.base,
+            max: retry.max,
+            inline_wait: retry.inline_wait,
+            throttle_cap: retry.throttle_cap,
+            unreachable_after: retry.unreachable,
+            budget_ratio: retry.retry_budget_ratio,
+        },
+    };
+    let events = Arc::clone(progress);
+    let pool = Pool::new(Arc::clone(store), pool, endpoints, events, shutdown);
+    let ticker = tokio::spawn(Arc::clone(progress).tick());
+    let end = pool.work(scope).await;
+    ticker.abort();
+    progress.finish();
+    Ok(end?)
+}
+
+/// The run that a user names: its id, or the beginning of one that fits no other.
+///
+/// # Errors
+///
+/// No run fits, or several do.
+pub(crate) async fn find_run(store: &Arc<dyn Store>, name: &str) -> anyhow::Result<RunId> {
+    if let Ok(run) = name.parse::<RunId>() {
+        return Ok(store.run(&run).await?.run.id);
+    }
+    let runs = store.runs().await?;
+    let fits = |id: &&RunId| !name.is_empty() && id.as_str().starts_with(name);
+    let ids: Vec<&RunId> = runs.iter().map(|record| &record.run.id).filter(fits).collect();
+    match ids[..] {
+        [run] => Ok(run.clone()),
+        [] => Err(StoreError::NoSuchRun { run: name.to_owned() }.into()),
+        _ => anyhow::bail!("`{name}` begins {} run ids; give more of it", ids.len()),
+    }
+}

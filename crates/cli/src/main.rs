@@ -1,0 +1,121 @@
+//! The `tribunal` binary: arguments and config in, exit codes out.
+//!
+//! Owns the command line and what an error looks like. Every command is a file of `command`.
+
+mod args;
+mod command;
+mod config;
+mod document;
+mod engine;
+mod exit;
+mod log;
+mod output;
+mod prepare;
+mod progress;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use tribunal_core::RunState;
+
+use crate::{
+    command::{
+        Context, collect, config as config_command, control, grade, rescore, rubric, schema, sim,
+        status, submit, work,
+    },
+    exit::{BAD_INPUT, Exit},
+};
+
+/// Grade work against rubric trees with LLM judges
+#[derive(Debug, Parser)]
+#[command(name = "tribunal", version, propagate_version = true)]
+struct Cli {
+    /// Print one JSON document on standard output
+    #[arg(long, global = true)]
+    json: bool,
+    /// A config file laid over tribunal.toml and the defaults
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check rubrics, or show what is in one
+    Rubric(rubric::RubricArgs),
+    /// Score a graded tree again
+    Rescore(rescore::RescoreArgs),
+    /// Grade a submission: submit, work and collect in one
+    Grade(Box<grade::GradeArgs>),
+    /// Put a run into the queue and print its id
+    Submit(Box<submit::SubmitArgs>),
+    /// Work on the queue
+    Work(work::WorkArgs),
+    /// Score a run and write its files
+    Collect(collect::CollectArgs),
+    /// Show the runs and how far they are
+    Status(status::StatusArgs),
+    /// Claim nothing more of a run
+    Pause(control::ControlArgs),
+    /// Go on with a paused run
+    Resume(control::ControlArgs),
+    /// End a run; what is not graded stays ungraded
+    Cancel(control::ControlArgs),
+    /// Put a run's dead and ungraded leaves back in the queue
+    Retry(control::RetryArgs),
+    /// Show the resolved config, or check a file
+    Config(config_command::ConfigArgs),
+    /// Run the simulated judge as a server on loopback
+    Sim(sim::SimArgs),
+    /// Print the JSON Schema of a command's document
+    Schema(schema::SchemaArgs),
+}
+
+fn main() -> ExitCode {
+    // One TLS provider for the whole process, before the first client is made.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let ended = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(dispatch(cli)));
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            progress::note(&format!("error: {}", describe(&error)));
+            ExitCode::from(BAD_INPUT)
+        }
+    }
+}
+
+async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
+    let Cli { json, config, command } = cli;
+    let context = Context { json, config };
+    match command {
+        Command::Rubric(args) => rubric::run(args, json),
+        Command::Rescore(args) => rescore::run(args, json),
+        Command::Grade(args) => grade::run(*args, &context).await,
+        Command::Submit(args) => submit::run(*args, &context).await,
+        Command::Work(args) => work::run(args, &context).await,
+        Command::Collect(args) => collect::run(args, &context).await,
+        Command::Status(args) => status::run(args, &context).await,
+        Command::Pause(args) => control::run(args, "pause", RunState::Paused, &context).await,
+        Command::Resume(args) => control::run(args, "resume", RunState::Active, &context).await,
+        Command::Cancel(args) => control::run(args, "cancel", RunState::Cancelled, &context).await,
+        Command::Retry(args) => control::retry(args, &context).await,
+        Command::Config(args) => config_command::run(args, json, context.config.as_deref()),
+        Command::Sim(args) => sim::run(args).await,
+        Command::Schema(args) => schema::run(args),
+    }
+}
+
+/// The error and its causes, each said once.
+fn describe(error: &anyhow::Error) -> String {
+    let mut said: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let words = cause.to_string();
+        if !said.last().is_some_and(|last| last.ends_with(&words)) {
+            said.push(words);
+        }
+    }
+    said.join(": ")
+}

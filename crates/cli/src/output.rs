@@ -1,0 +1,46 @@
+//! Standard output: one JSON document, or text for people.
+//!
+//! Owns every write to standard output. Everything else goes to standard error.
+
+use std::io::{self, Write};
+
+use anyhow::Context;
+use serde::Serialize;
+
+/// A document of a command: its fields behind the `schema` that names it.
+#[derive(Serialize)]
+struct Document<'a, T> {
+    schema: String,
+    #[serde(flatten)]
+    body: &'a T,
+}
+
+/// Prints the command's one JSON document.
+///
+/// # Errors
+///
+/// Standard output cannot be written, as when its reader has gone.
+pub(crate) fn print_json<T: Serialize>(command: &str, body: &T) -> anyhow::Result<()> {
+    let schema = format!("tribunal.{command}/1");
+    let mut text = serde_json::to_vec_pretty(&Document { schema, body })?;
+    text.push(b'\n');
+    write_all(&text)
+}
+
+/// Prints text as it is.
+///
+/// # Errors
+///
+/// Standard output cannot be written.
+pub(crate) fn print_text(text: &str) -> anyhow::Result<()> {
+    write_all(text.as_bytes())
+}
+
+fn write_all(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        // `tribunal … | head` has read what it wanted.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write to standard output"),
+    }
+}

@@ -1,0 +1,214 @@
+//! How far a run is, while it works.
+//!
+//! Owns what is shown on standard error: a bar on a terminal, plain lines elsewhere. It consumes
+//! the pool's events and steers nothing.
+
+use std::{
+    collections::BTreeMap,
+    io::IsTerminal,
+    sync::{Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tribunal_core::{FailureClass, Usage, event::Event};
+use tribunal_worker::EventSink;
+
+use crate::config::models::Prices;
+
+/// Time between two plain lines.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Time between two looks of the bar.
+const BAR_EVERY: Duration = Duration::from_millis(200);
+
+/// The bars of this process: the log is written between them.
+static BARS: OnceLock<MultiProgress> = OnceLock::new();
+
+/// The bars of this process.
+pub(crate) fn bars() -> &'static MultiProgress {
+    BARS.get_or_init(MultiProgress::new)
+}
+
+/// Counts and shows the progress of one command.
+pub(crate) struct Progress {
+    state: Mutex<State>,
+    bar: Option<ProgressBar>,
+    lines: bool,
+    prices: Option<Prices>,
+    start: Instant,
+}
+
+#[derive(Clone, Default)]
+struct State {
+    /// Leaves there are, as far as known.
+    leaves: u64,
+    /// Finished before this command began.
+    before: u64,
+    /// Finished by this command.
+    finished: u64,
+    ungraded: u64,
+    dead: u64,
+    in_flight: u64,
+    rejected: u64,
+    paused: bool,
+    failures: BTreeMap<FailureClass, u64>,
+    usage: Usage,
+}
+
+// === impl Progress ===
+
+impl Progress {
+    /// The progress of a run of `leaves` leaves, of which `before` are finished already.
+    pub(crate) fn new(leaves: u64, before: u64, quiet: bool, prices: Option<Prices>) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let bar = (terminal && !quiet).then(|| {
+            let bar = bars().add(ProgressBar::new(leaves));
+            let style = ProgressStyle::with_template("{bar:28} {pos}/{len}  {wide_msg}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_position(before);
+            bar
+        });
+        let state = State { leaves, before, ..State::default() };
+        Self {
+            state: Mutex::new(state),
+            bar,
+            lines: !terminal && !quiet,
+            prices,
+            start: Instant::now(),
+        }
+    }
+
+    /// Shows the state again and again, until it is aborted.
+    pub(crate) async fn tick(self: std::sync::Arc<Self>) {
+        let every = if self.bar.is_some() { BAR_EVERY } else { LINE_EVERY };
+        let mut ticks = tokio::time::interval(every);
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            self.show();
+        }
+    }
+
+    /// Whether a run was paused meanwhile because its judge refuses.
+    pub(crate) fn has_paused(&self) -> bool {
+        self.lock().paused
+    }
+
+    /// Shows the end.
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        } else {
+            self.show();
+        }
+    }
+
+    fn show(&self) {
+        let state = self.lock().clone();
+        let text = state.describe(self.start.elapsed(), self.prices.as_ref());
+        if let Some(bar) = &self.bar {
+            bar.set_length(state.leaves);
+            bar.set_position(state.before + state.finished);
+            bar.set_message(text);
+        } else if self.lines {
+            let done = state.before + state.finished;
+            note(&format!("{done}/{} leaves  {text}", state.leaves));
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EventSink for Progress {
+    fn event(&self, event: Event) {
+        let mut said = None;
+        let mut state = self.lock();
+        match event {
+            Event::Claimed { .. } => state.in_flight += 1,
+            Event::CallEnded { class, usage, .. } => {
+                state.usage += usage;
+                match class {
+                    None => {}
+                    Some(FailureClass::Throttled) => state.rejected += 1,
+                    Some(class) => *state.failures.entry(class).or_default() += 1,
+                }
+            }
+            Event::Stored { outcome, .. } => {
+                state.end(true);
+                state.ungraded += u64::from(outcome.ungraded().is_some());
+            }
+            Event::Requeued { .. } | Event::Lost { .. } => state.end(false),
+            Event::Dead { task, class, error } => {
+                state.end(true);
+                state.dead += 1;
+                said = Some(format!("node {} is given up ({class}): {error}", task.position));
+            }
+            Event::Paused { run, reason } => {
+                // Every leaf in flight may meet the same refusal.
+                let first = !std::mem::replace(&mut state.paused, true);
+                said = first.then(|| format!("run {run} is paused: {reason}"));
+            }
+            Event::Throttled { .. } => {}
+            Event::Draining { in_flight } => {
+                said = Some(format!(
+                    "stopping: {in_flight} leaves in flight may finish; again to stop at once"
+                ));
+            }
+        }
+        drop(state);
+        if let Some(said) = said {
+            note(&said);
+        }
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn end(&mut self, finished: bool) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.finished += u64::from(finished);
+        self.leaves = self.leaves.max(self.before + self.finished);
+    }
+
+    fn describe(&self, elapsed: Duration, prices: Option<&Prices>) -> String {
+        let rate = self.finished as f64 / elapsed.as_secs_f64().max(1e-3);
+        let left = self.leaves.saturating_sub(self.before + self.finished);
+        let mut parts = vec![format!("{rate:.1}/s")];
+        if left > 0 && rate > 0.0 {
+            let seconds = (left as f64 / rate).min(1e9).ceil() as u64;
+            parts.push(format!("{} left", clock(seconds)));
+        }
+        if let Some(prices) = prices {
+            parts.push(format!("${:.2}", prices.cost_usd(&self.usage)));
+        }
+        if self.rejected > 0 {
+            parts.push(format!("{} rejected", self.rejected));
+        }
+        for (class, count) in &self.failures {
+            parts.push(format!("{count} {class}"));
+        }
+        if self.ungraded + self.dead > 0 {
+            parts.push(format!("{} ungraded", self.ungraded + self.dead));
+        }
+        parts.join("  ")
+    }
+}
+
+/// Seconds as `1h02m`, `3m07s` or `9s`.
+fn clock(seconds: u64) -> String {
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, s) => format!("{s}s"),
+        (0, m, s) => format!("{m}m{s:02}s"),
+        (h, m, _) => format!("{h}h{m:02}m"),
+    }
+}
+
+/// Says something on standard error, above the bars.
+#[expect(clippy::print_stderr, reason = "this is where people are spoken to")]
+pub(crate) fn note(text: &str) {
+    bars().suspend(|| eprintln!("{text}"));
+}

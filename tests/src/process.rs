@@ -1,0 +1,112 @@
+//! A process of the binary that a test may signal, kill and read while it runs.
+//!
+//! Owns its end: nothing that a test started outlives it.
+
+use std::{
+    fs::File,
+    os::unix::fs::FileExt,
+    process::{Child, Command, Output},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait_until;
+
+/// A running process; it is killed when dropped.
+pub struct Running {
+    child: Child,
+    stdout: File,
+    stderr: File,
+}
+
+// === impl Running ===
+
+impl Running {
+    /// Starts it. What it says goes to files, so that it never waits for a reader.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    pub fn start(mut command: Command) -> Self {
+        let file = || tempfile::tempfile().expect("a temporary file");
+        let (stdout, stderr) = (file(), file());
+        let copy = |file: &File| file.try_clone().expect("a second handle");
+        command.stdout(copy(&stdout)).stderr(copy(&stderr));
+        let child = command.spawn().expect("the process starts");
+        Self { child, stdout, stderr }
+    }
+
+    /// Whether it has ended by itself.
+    ///
+    /// # Panics
+    ///
+    /// When the system does not say.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("the system knows its children").is_some()
+    }
+
+    /// What it has said on standard error until now.
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&all(&self.stderr)).into_owned()
+    }
+
+    /// Sends SIGINT, as Ctrl-C does.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be sent.
+    pub fn interrupt(&self) {
+        self.signal(Signal::INT);
+    }
+
+    /// Sends SIGTERM.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be sent.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends SIGKILL and waits until it is gone.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be killed.
+    pub fn kill(mut self) -> Output {
+        self.child.kill().expect("it can be killed");
+        self.finish()
+    }
+
+    /// Waits until it ends.
+    ///
+    /// # Panics
+    ///
+    /// When it does not end.
+    pub fn finish(mut self) -> Output {
+        wait_until("the process ends", || self.has_ended());
+        let status = self.child.wait().expect("the system knows its children");
+        Output { status, stdout: all(&self.stdout), stderr: all(&self.stderr) }
+    }
+
+    fn signal(&self, signal: Signal) {
+        // Not waited for yet, so the id is still this process's.
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("the signal is sent");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The file's bytes, without moving the offset that it shares with the process.
+fn all(file: &File) -> Vec<u8> {
+    let length = file.metadata().expect("an open file").len();
+    let mut bytes = vec![0; usize::try_from(length).expect("it fits")];
+    file.read_exact_at(&mut bytes, 0).expect("it can be read");
+    bytes
+}
