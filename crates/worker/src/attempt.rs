@@ -3,9 +3,9 @@
 //! Owns the error table: what each class of failure does. It writes nothing to the store; the end
 //! it returns is the outbox's to record.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use serde_json::value::RawValue;
+use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tribunal_core::{
@@ -19,7 +19,7 @@ use crate::{
     pool::EventSink,
     provider::{CallFailure, Finish, Message, Question, Reply},
     retry::{RetryBudget, RetryPolicy},
-    run_context::{BadRequest, ContextError, RunContext, SharedMessages},
+    run_context::{BadRequest, ContextError, RunContext},
 };
 
 /// Wait before a leaf is claimed again after a 400 of which nobody knows yet whose fault it is.
@@ -90,8 +90,8 @@ struct Turn<'a> {
     /// Transient failures, those of earlier claims included.
     failures: u32,
     shrunk: bool,
-    /// Bad replies with the question that followed each, as JSON strings.
-    repairs: Vec<(Box<RawValue>, Box<RawValue>)>,
+    /// Bad replies with the question that followed each.
+    repairs: Vec<(String, String)>,
     simulated: bool,
 }
 
@@ -163,7 +163,6 @@ impl Turn<'_> {
         let prior = run.spec.max_prior_nodes.map(|max| max as usize);
         let leaf = run.prompts.leaf(&run.rubric, index, prior, run.spec.judge.reply_form);
         let leaf = leaf.map_err(unusable)?;
-        let leaf = serde_json::value::to_raw_value(&leaf).map_err(unusable)?;
         loop {
             let shared = run.shared(self.category, self.shrunk).await?;
             let waited = tokio::select! {
@@ -174,7 +173,7 @@ impl Turn<'_> {
             let asked = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(End::Release),
-                asked = self.call(&shared, &leaf, waited) => asked,
+                asked = self.call(shared, &leaf, waited) => asked,
             };
             let end = match asked {
                 Ok(reply) => self.read(reply)?,
@@ -189,22 +188,18 @@ impl Turn<'_> {
     /// Sends the question and records the call.
     async fn call(
         &mut self,
-        shared: &Arc<SharedMessages>,
-        leaf: &RawValue,
+        prefix: Bytes,
+        leaf: &str,
         waited: Duration,
     ) -> Result<Reply, CallFailure> {
         let run = self.asker.run;
-        let mut messages = vec![
-            Message { role: "system", content: &shared.system },
-            Message { role: "user", content: &shared.shared },
-            Message { role: "user", content: leaf },
-        ];
+        let mut messages = vec![Message { role: "user", content: leaf }];
         for (answer, repair) in &self.repairs {
             messages.push(Message { role: "assistant", content: answer });
             messages.push(Message { role: "user", content: repair });
         }
         let fractional = self.category.is_fractional();
-        let question = Question { judge: &run.spec.judge, messages, fractional };
+        let question = Question { judge: &run.spec.judge, prefix, messages, fractional };
         let kind = if self.repairs.is_empty() { CallKind::Judge } else { CallKind::Repair };
         run.health.trying();
         let (start, started_ms) = (Instant::now(), now_ms());
@@ -277,8 +272,7 @@ impl Turn<'_> {
             let repair = run.prompts.repair(&problem, self.category).map_err(unusable)?;
             // A long answer that was cut off is no use to the judge, nor its price.
             let shown: String = reply.content.chars().take(SHOWN_OF_BAD_REPLY).collect();
-            let raw = |text: &str| serde_json::value::to_raw_value(text).map_err(unusable);
-            self.repairs.push((raw(&shown)?, raw(&repair)?));
+            self.repairs.push((shown, repair));
             return Ok(None);
         }
         let asked = self.repairs.len() + 1;

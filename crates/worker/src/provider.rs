@@ -10,10 +10,10 @@ pub mod openai;
 use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use secrecy::SecretString;
 use serde::Serialize;
-use serde_json::value::RawValue;
-use tribunal_core::{FailureClass, JudgeSpec, ReplyForm, Usage};
+use tribunal_core::{FailureClass, JudgeSpec, Usage};
 
 /// Where calls go and how, secrets included: made from the config of this machine, never stored.
 #[derive(Clone, Debug)]
@@ -44,13 +44,13 @@ pub trait ResolveEndpoint: Send + Sync {
     fn endpoint(&self, judge: &JudgeSpec) -> Result<Endpoint, String>;
 }
 
-/// One message; its content is serialised already, so that shared ones are serialised once.
+/// One message.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Message<'m> {
     /// `system`, `user` or `assistant`.
     pub role: &'static str,
-    /// A JSON string.
-    pub content: &'m RawValue,
+    /// The text.
+    pub content: &'m str,
 }
 
 /// A question to the judge.
@@ -58,7 +58,9 @@ pub struct Message<'m> {
 pub struct Question<'q> {
     /// Model, parameters and reply form.
     pub judge: &'q JudgeSpec,
-    /// The messages, shared ones first.
+    /// The request up to the leaf's own messages, as [`Provider::prefix`] made it.
+    pub prefix: Bytes,
+    /// The leaf's own messages.
     pub messages: Vec<Message<'q>>,
     /// Whether the scale is fractional.
     pub fractional: bool,
@@ -118,54 +120,11 @@ pub struct CallFailure {
 /// Sends one question.
 #[async_trait]
 pub trait Provider: Send + Sync {
+    /// The request up to the leaf's own messages: made once for all leaves that share these
+    /// messages, and never copied for a call.
+    fn prefix(&self, judge: &JudgeSpec, shared: &[Message<'_>]) -> Bytes;
+
     /// Asks once. Cancel-safe: dropping the future abandons the call, of which the provider may
     /// still bill the tokens.
     async fn ask(&self, question: &Question<'_>) -> Result<Reply, CallFailure>;
-}
-
-/// The `response_format` of a reply form, as OpenAI's API has it.
-pub(crate) fn response_format(form: ReplyForm, fractional: bool) -> Option<serde_json::Value> {
-    let score = if fractional {
-        serde_json::json!({"type": "number", "minimum": 0, "maximum": 1})
-    } else {
-        serde_json::json!({"type": "integer", "enum": [0, 1]})
-    };
-    let string = || serde_json::json!({"type": "string"});
-    match form {
-        ReplyForm::Text => None,
-        ReplyForm::JsonObject => Some(serde_json::json!({"type": "json_object"})),
-        ReplyForm::JsonSchema => Some(serde_json::json!({
-            "type": "json_schema",
-            "json_schema": {
-                "name": "verdict",
-                "strict": true,
-                "schema": {
-                    "type": "object",
-                    "additionalProperties": false,
-                    "required": ["expectations", "reality", "evidence", "explanation", "score",
-                        "confidence"],
-                    "properties": {
-                        "expectations": string(),
-                        "reality": string(),
-                        "evidence": {
-                            "type": "array",
-                            "items": {
-                                "type": "object",
-                                "additionalProperties": false,
-                                "required": ["file", "lines", "quote"],
-                                "properties": {
-                                    "file": string(),
-                                    "lines": string(),
-                                    "quote": string(),
-                                },
-                            },
-                        },
-                        "explanation": string(),
-                        "score": score,
-                        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
-                    },
-                },
-            },
-        })),
-    }
 }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use serde_json::value::RawValue;
+use bytes::Bytes;
 use tokio::{sync::OnceCell, time::Instant};
 use tribunal_core::{BlobHash, Category, Rubric, RunId, RunSpec};
 use tribunal_evidence::{Evidence, Vocabulary, tokens::DEFAULT_VOCABULARY};
@@ -21,7 +21,7 @@ use tribunal_store::{Store, StoreError};
 use crate::{
     limit::Limiter,
     prompt::{PromptSet, Prompts},
-    provider::{Endpoint, Provider},
+    provider::{Endpoint, Message, Provider},
 };
 
 /// Calls with the same 400 before any success that make it the account's fault, not a leaf's.
@@ -43,17 +43,8 @@ pub struct RunContext {
     pub limiter: Arc<Limiter>,
     /// What is known of the endpoint.
     pub health: Health,
-    shared: BTreeMap<Category, [OnceCell<Arc<SharedMessages>>; 2]>,
+    shared: BTreeMap<Category, [OnceCell<Bytes>; 2]>,
     store: Arc<dyn Store>,
-}
-
-/// The messages that a category's leaves share, as JSON strings.
-#[derive(Debug)]
-pub struct SharedMessages {
-    /// The system message.
-    pub system: Box<RawValue>,
-    /// Paper and evidence.
-    pub shared: Box<RawValue>,
 }
 
 /// A run that cannot be worked on here.
@@ -120,23 +111,20 @@ impl RunContext {
         })
     }
 
-    /// The messages that the category's leaves share; with `shrunk`, in about half the tokens.
+    /// The request up to the leaf's own messages, with what the category's leaves share; with
+    /// `shrunk`, in about half the tokens.
     ///
     /// # Errors
     ///
     /// The store's, or a template's.
-    pub async fn shared(
-        &self,
-        category: Category,
-        shrunk: bool,
-    ) -> Result<Arc<SharedMessages>, ContextError> {
+    pub async fn shared(&self, category: Category, shrunk: bool) -> Result<Bytes, ContextError> {
         let unusable = |what: String| ContextError::Unusable(format!("run {}: {what}", self.id));
         let cells = self
             .shared
             .get(&category)
             .ok_or_else(|| unusable(format!("its spec has no evidence for {category}")))?;
         let cell = &cells[usize::from(shrunk)];
-        let build = async || -> Result<Arc<SharedMessages>, ContextError> {
+        let build = async || -> Result<Bytes, ContextError> {
             let mut evidence: Evidence = json(&*self.store, self.spec.evidence[&category]).await?;
             if shrunk {
                 let vocabulary = Vocabulary::named(DEFAULT_VOCABULARY)
@@ -152,13 +140,11 @@ impl RunContext {
                 .prompts
                 .shared(evidence, script, log)
                 .map_err(|error| unusable(error.to_string()))?;
-            let raw = |text: &str| {
-                serde_json::value::to_raw_value(text).map_err(|error| unusable(error.to_string()))
-            };
-            Ok(Arc::new(SharedMessages {
-                system: raw(&prompt.system)?,
-                shared: raw(&prompt.shared)?,
-            }))
+            let shared = [
+                Message { role: "system", content: &prompt.system },
+                Message { role: "user", content: &prompt.shared },
+            ];
+            Ok(self.provider.prefix(&self.spec.judge, &shared))
         };
         cell.get_or_try_init(build).await.cloned()
     }

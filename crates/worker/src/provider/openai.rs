@@ -1,24 +1,28 @@
 //! OpenAI-compatible chat completions.
 //!
-//! Owns the request's body and the lenient reading of the answer. async-openai gives the URL, the
-//! headers and the body; the transport is our own reqwest client, so that there is no retry inside
-//! and the status and headers are seen before anything is parsed.
+//! Owns sending and the lenient reading of the answer. async-openai gives the URL and the headers;
+//! the transport is our own reqwest client, so that there is no retry inside and the status and
+//! headers are seen before anything is parsed. The body is `body`'s.
+
+mod body;
 
 use std::sync::{Arc, Mutex};
 
 use async_openai::{Client, config::Config, error::OpenAIError, middleware::HttpRequestFactory};
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize, de::IgnoredAny, ser::SerializeMap};
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 use tower::service_fn;
 use tribunal_core::{FailureClass, JudgeSpec, Usage};
 
+use self::body::SplicedBody;
 use super::{
-    CallFailure, Endpoint, Finish, Provider, Question, Reply,
+    CallFailure, Endpoint, Finish, Message, Provider, Question, Reply,
     classify::{ErrorBody, class, shorten},
-    headers, response_format,
+    headers,
 };
 
 /// Bytes of an answer that are read at most.
@@ -43,9 +47,6 @@ struct Answer {
     headers: HeaderMap,
     body: Vec<u8>,
 }
-
-/// The request's body.
-struct Body<'q>(&'q Question<'q>);
 
 // The answer: every field may be missing, unknown values are no error.
 
@@ -121,13 +122,15 @@ impl OpenAiProvider {
 
     /// Sends the body; the answer comes through a slot beside async-openai, whose own types are
     /// closed.
-    async fn send(&self, body: Body<'_>) -> Result<Answer, OpenAIError> {
+    async fn send(&self, body: SplicedBody) -> Result<Answer, OpenAIError> {
         let slot: Arc<Mutex<Option<Answer>>> = Arc::default();
         let (http, filled) = (self.http.clone(), Arc::clone(&slot));
         let service = service_fn(move |factory: HttpRequestFactory| {
-            let (http, filled) = (http.clone(), Arc::clone(&filled));
+            let (http, filled, body) = (http.clone(), Arc::clone(&filled), body.clone());
             async move {
-                let mut response = http.execute(factory.build().await?).await?;
+                let mut request = factory.build().await?;
+                *request.body_mut() = Some(reqwest::Body::wrap(body));
+                let mut response = http.execute(request).await?;
                 let (status, headers) = (response.status().as_u16(), response.headers().clone());
                 let mut body = Vec::new();
                 while let Some(chunk) = response.chunk().await? {
@@ -145,7 +148,8 @@ impl OpenAiProvider {
         });
         let config: Arc<dyn Config> = Arc::clone(&self.config) as Arc<dyn Config>;
         let client = Client::build(self.http.clone(), config).with_http_service(service);
-        let _: IgnoredAny = client.chat().create_byot(body).await?;
+        // The body is spliced in above: async-openai would copy all of it for each call.
+        let _: IgnoredAny = client.chat().create_byot(()).await?;
         let answer = slot.lock().ok().and_then(|mut slot| slot.take());
         answer.ok_or_else(|| OpenAIError::InvalidArgument("no answer was read".to_owned()))
     }
@@ -208,8 +212,13 @@ impl OpenAiProvider {
 
 #[async_trait]
 impl Provider for OpenAiProvider {
+    fn prefix(&self, judge: &JudgeSpec, shared: &[Message<'_>]) -> Bytes {
+        body::prefix(judge, shared)
+    }
+
     async fn ask(&self, question: &Question<'_>) -> Result<Reply, CallFailure> {
-        let answer = self.send(Body(question)).await.map_err(|error| self.not_answered(&error))?;
+        let body = body::body(question);
+        let answer = self.send(body).await.map_err(|error| self.not_answered(&error))?;
         if !(200..300).contains(&answer.status) {
             let body = ErrorBody::read(&answer.body);
             return Err(self.failed(class(answer.status, &body), &answer, &body.message));
@@ -303,32 +312,6 @@ impl Config for EndpointConfig {
 
     fn api_key(&self) -> &SecretString {
         &self.key
-    }
-}
-
-// === impl Body ===
-
-impl Serialize for Body<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Question { judge, messages, fractional } = self.0;
-        let JudgeSpec { model, temperature, reasoning_effort, extra_body, .. } = judge;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("model", model)?;
-        map.serialize_entry("messages", messages)?;
-        if let Some(format) = response_format(judge.reply_form, *fractional) {
-            map.serialize_entry("response_format", &format)?;
-        }
-        map.serialize_entry(&judge.output_cap_field, &judge.max_output_tokens)?;
-        if let Some(temperature) = temperature {
-            map.serialize_entry("temperature", temperature)?;
-        }
-        if let Some(effort) = reasoning_effort {
-            map.serialize_entry("reasoning_effort", effort)?;
-        }
-        for (name, value) in extra_body {
-            map.serialize_entry(name, value)?;
-        }
-        map.end()
     }
 }
 

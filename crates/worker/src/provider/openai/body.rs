@@ -1,0 +1,185 @@
+//! The body of a chat completion, spliced from a shared part and a leaf's own.
+//!
+//! Owns the request's JSON and its layout: model and shared messages first, so that they are the
+//! same bytes for every leaf, serialised once; then the leaf's messages, then the parameters.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tribunal_core::{JudgeSpec, ReplyForm};
+
+use super::super::{Message, Question};
+
+/// A body in parts, of known length, sent without being copied together.
+#[derive(Clone, Debug)]
+pub(super) struct SplicedBody(VecDeque<Bytes>);
+
+/// The request up to the leaf's own messages.
+pub(super) fn prefix(judge: &JudgeSpec, shared: &[Message<'_>]) -> Bytes {
+    let mut text = b"{\"model\":".to_vec();
+    append(&mut text, &judge.model);
+    text.extend_from_slice(b",\"messages\":[");
+    for (i, message) in shared.iter().enumerate() {
+        if i > 0 {
+            text.push(b',');
+        }
+        append(&mut text, message);
+    }
+    text.into()
+}
+
+/// The whole body of a question.
+pub(super) fn body(question: &Question<'_>) -> SplicedBody {
+    let Question { judge, prefix, messages, fractional } = question;
+    let mut own = Vec::new();
+    for message in messages {
+        own.push(b',');
+        append(&mut own, message);
+    }
+    own.push(b']');
+    let mut field = |name: &str, value: &Value| {
+        own.push(b',');
+        append(&mut own, name);
+        own.push(b':');
+        append(&mut own, value);
+    };
+    if let Some(format) = response_format(judge.reply_form, *fractional) {
+        field("response_format", &format);
+    }
+    field(&judge.output_cap_field, &judge.max_output_tokens.into());
+    if let Some(temperature) = judge.temperature {
+        field("temperature", &temperature.into());
+    }
+    if let Some(effort) = &judge.reasoning_effort {
+        field("reasoning_effort", &effort.as_str().into());
+    }
+    for (name, value) in &judge.extra_body {
+        field(name, value);
+    }
+    own.push(b'}');
+    SplicedBody([prefix.clone(), own.into()].into())
+}
+
+fn append(text: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    // Strings, numbers and JSON values into memory: nothing of it can fail.
+    let _ = serde_json::to_writer(text, value);
+}
+
+// === impl SplicedBody ===
+
+impl Body for SplicedBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(|part| Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.iter().map(|part| part.len() as u64).sum())
+    }
+}
+
+/// The `response_format` of a reply form, as OpenAI's API has it.
+fn response_format(form: ReplyForm, fractional: bool) -> Option<Value> {
+    let score = if fractional {
+        json!({"type": "number", "minimum": 0, "maximum": 1})
+    } else {
+        json!({"type": "integer", "enum": [0, 1]})
+    };
+    let string = || json!({"type": "string"});
+    match form {
+        ReplyForm::Text => None,
+        ReplyForm::JsonObject => Some(json!({"type": "json_object"})),
+        ReplyForm::JsonSchema => Some(json!({
+            "type": "json_schema",
+            "json_schema": {
+                "name": "verdict",
+                "strict": true,
+                "schema": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "required": ["expectations", "reality", "evidence", "explanation", "score",
+                        "confidence"],
+                    "properties": {
+                        "expectations": string(),
+                        "reality": string(),
+                        "evidence": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "additionalProperties": false,
+                                "required": ["file", "lines", "quote"],
+                                "properties": {
+                                    "file": string(),
+                                    "lines": string(),
+                                    "quote": string(),
+                                },
+                            },
+                        },
+                        "explanation": string(),
+                        "score": score,
+                        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+                    },
+                },
+            },
+        })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn the_parts_are_one_request() {
+        let judge = JudgeSpec {
+            name: "judge".to_owned(),
+            base_url: "http://127.0.0.1/v1".to_owned(),
+            model: "a \"model\"".to_owned(),
+            reply_form: ReplyForm::JsonSchema,
+            max_output_tokens: 100,
+            output_cap_field: "max_tokens".to_owned(),
+            temperature: Some(0.5),
+            reasoning_effort: None,
+            extra_body: BTreeMap::from([("seed".to_owned(), json!(7))]),
+        };
+        let message = |role, content| Message { role, content };
+        let shared = [message("system", "grade\n"), message("user", "<paper>")];
+        let question = Question {
+            judge: &judge,
+            prefix: prefix(&judge, &shared),
+            messages: vec![message("user", "criterion")],
+            fractional: false,
+        };
+        let body = body(&question);
+        let length = body.size_hint().exact();
+        let bytes: Vec<u8> = body.0.iter().flatten().copied().collect();
+        assert_eq!(length, Some(bytes.len() as u64));
+        let value: Value = serde_json::from_slice(&bytes).expect("one JSON document");
+        assert_eq!(value["model"], "a \"model\"");
+        assert_eq!(value["messages"].as_array().map(Vec::len), Some(3));
+        assert_eq!(value["messages"][2], json!({"role": "user", "content": "criterion"}));
+        assert_eq!(value["max_tokens"], 100);
+        assert_eq!((&value["temperature"], &value["seed"]), (&json!(0.5), &json!(7)));
+        let schema = &value["response_format"]["json_schema"];
+        assert_eq!(schema["schema"]["properties"]["score"]["enum"], json!([0, 1]));
+    }
+}
