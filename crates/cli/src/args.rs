@@ -33,6 +33,9 @@ pub(crate) struct InputArgs {
     /// Leaves of Dataset and Model Acquisition weigh 0
     #[arg(long)]
     pub(crate) resources_provided: bool,
+    /// Grade nodes at this depth as one, over all below them; the root is at depth 1
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_depth: Option<u32>,
     /// Start anew, though the same inputs were graded before
     #[arg(long)]
     pub(crate) fresh: bool,

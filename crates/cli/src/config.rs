@@ -65,6 +65,10 @@ pub(crate) struct RunSettings {
     pub(crate) max_prior_nodes: Option<u32>,
     /// Name of the prompt set.
     pub(crate) prompt_set: String,
+    /// Whether a verdict with quotes that do not exist is sent back once.
+    pub(crate) require_evidence: bool,
+    /// Planted leaves with known answers.
+    pub(crate) canaries: u32,
 }
 
 /// `[store]`.

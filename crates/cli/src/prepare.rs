@@ -69,8 +69,11 @@ pub(crate) async fn prepare(
 ) -> anyhow::Result<Prepared> {
     let rubric_bytes = read("rubric", "--rubric", &inputs.rubric)?;
     let parsed = Rubric::parse(&inputs.rubric.display().to_string(), &rubric_bytes)?;
-    let options =
-        GradeOptions { code_only: inputs.code_only, resources_provided: inputs.resources_provided };
+    let options = GradeOptions {
+        code_only: inputs.code_only,
+        resources_provided: inputs.resources_provided,
+        max_depth: inputs.max_depth,
+    };
     let rubric = options.apply(&parsed).with_context(|| {
         format!(
             "{} has no Code Development leaf, so --code-only leaves nothing",
@@ -123,6 +126,8 @@ pub(crate) async fn prepare(
         judge: judge.spec.clone(),
         prompt_set: Input { name: set.name.clone(), hash: hashes[2] },
         max_prior_nodes: config.run.max_prior_nodes,
+        require_evidence: config.run.require_evidence,
+        canaries: config.run.canaries,
         generation: 0,
     };
     spec.generation = generation(&spec, inputs.fresh, store).await?;

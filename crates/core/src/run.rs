@@ -49,6 +49,9 @@ pub struct JudgeSpec {
     pub model: String,
     /// How the answer is asked for.
     pub reply_form: ReplyForm,
+    /// Forms to ask for instead where the endpoint refuses that one, in order of preference.
+    #[serde(default)]
+    pub fallback_forms: Vec<ReplyForm>,
     /// The cap on completion tokens that is sent.
     pub max_output_tokens: u32,
     /// Which field carries that cap: `max_completion_tokens` or `max_tokens`.
@@ -69,6 +72,23 @@ pub struct GradeOptions {
     pub code_only: bool,
     /// Leaves of Dataset and Model Acquisition weigh 0.
     pub resources_provided: bool,
+    /// Nodes at this depth (the root being 1) are graded as one, over all below them.
+    #[serde(default)]
+    pub max_depth: Option<u32>,
+}
+
+/// How files are picked where those of a category do not fit the judge's context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Selection {
+    /// The judge ranks them for each leaf, as PaperBench's SimpleJudge has it.
+    Judge,
+    /// The judge ranks them once for the leaves of a parent.
+    JudgeShared,
+    /// BM25 of the criterion, without a call.
+    Lexical,
+    /// BM25 of the criteria of a parent's leaves together, without a call.
+    LexicalShared,
 }
 
 /// Everything that a worker must know to grade a run.
@@ -98,6 +118,12 @@ pub struct RunSpec {
     pub prompt_set: Input,
     /// How many of the nodes before a leaf are shown with it; all when `None`.
     pub max_prior_nodes: Option<u32>,
+    /// Whether a verdict with quotes that do not exist is sent back once.
+    #[serde(default)]
+    pub require_evidence: bool,
+    /// Leaves with known answers that are planted to see whether the judge can be led astray.
+    #[serde(default)]
+    pub canaries: u32,
     /// 0, or how often the same inputs were started anew (`--fresh`).
     pub generation: u32,
 }
@@ -138,6 +164,9 @@ impl RunSpec {
         }
         hasher.field("code_only", &[u8::from(self.options.code_only)]);
         hasher.field("resources", &[u8::from(self.options.resources_provided)]);
+        hasher.field("max_depth", format!("{:?}", self.options.max_depth).as_bytes());
+        hasher.field("require_evidence", &[u8::from(self.require_evidence)]);
+        hasher.field("canaries", &self.canaries.to_le_bytes());
         hasher.field("judge", &self.judge.identity());
         hasher.field("prompt_set", self.prompt_set.hash.as_bytes());
         hasher.field("prior", format!("{:?}", self.max_prior_nodes).as_bytes());
@@ -160,7 +189,11 @@ impl GradeOptions {
     pub fn apply(&self, rubric: &Rubric) -> Option<Rubric> {
         let rubric =
             if self.code_only { rubric.only(Category::CodeDevelopment)? } else { rubric.clone() };
-        Some(if self.resources_provided { rubric.resources_provided() } else { rubric })
+        let rubric = if self.resources_provided { rubric.resources_provided() } else { rubric };
+        Some(match self.max_depth {
+            Some(depth) => rubric.cut(depth),
+            None => rubric,
+        })
     }
 }
 
@@ -192,6 +225,38 @@ impl ReplyForm {
             ReplyForm::JsonObject => "json_object",
             ReplyForm::Text => "text",
         }
+    }
+}
+
+// === impl Selection ===
+
+impl Selection {
+    const ALL: [Selection; 4] =
+        [Selection::Judge, Selection::JudgeShared, Selection::Lexical, Selection::LexicalShared];
+
+    /// The name in the config and in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Selection::Judge => "judge",
+            Selection::JudgeShared => "judge-shared",
+            Selection::Lexical => "lexical",
+            Selection::LexicalShared => "lexical-shared",
+        }
+    }
+
+    /// The selection with exactly this name, or `None`.
+    pub fn from_name(name: &str) -> Option<Selection> {
+        Selection::ALL.into_iter().find(|selection| selection.name() == name)
+    }
+
+    /// Whether one choice serves all leaves of a parent.
+    pub fn is_shared(self) -> bool {
+        matches!(self, Selection::JudgeShared | Selection::LexicalShared)
+    }
+
+    /// Whether it costs calls.
+    pub fn asks_the_judge(self) -> bool {
+        matches!(self, Selection::Judge | Selection::JudgeShared)
     }
 }
 

@@ -7,7 +7,11 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{failure::FailureClass, ids::ContentKey};
+use crate::{
+    failure::FailureClass,
+    ids::{BlobHash, ContentKey},
+    run::ReplyForm,
+};
 
 /// What came of a leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,6 +133,35 @@ pub struct Quote {
     pub lines: String,
     /// The quoted text.
     pub quote: String,
+    /// Whether the text stands in what the judge was shown of that file; `None` if not checked.
+    #[serde(default)]
+    pub verified: Option<bool>,
+}
+
+/// Text of the submission that addresses the judge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspicion {
+    /// Path within the submission.
+    pub file: String,
+    /// 1-based line.
+    pub line: u32,
+    /// The line, shortened.
+    pub text: String,
+}
+
+/// What the judge was shown for a verdict.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// The blob with the category's evidence.
+    pub evidence: Option<BlobHash>,
+    /// Whether the evidence was shrunk because the context was smaller than expected.
+    pub shrunk: bool,
+    /// The files that a selection picked for this leaf; empty where the whole view was shown.
+    pub selected: Vec<String>,
+    /// How the answer was asked for.
+    pub reply_form: Option<ReplyForm>,
+    /// Hash of the prompt's bytes.
+    pub prompt: Option<BlobHash>,
 }
 
 /// The judge's reasoning, as its reply gave it; empty where it gave none.
@@ -174,6 +207,12 @@ pub struct Verdict {
     pub simulated: bool,
     /// The judge's raw answer; `None` where no judge answered.
     pub reply: Option<String>,
+    /// What the judge was shown.
+    #[serde(default)]
+    pub shown: Shown,
+    /// Text shown that addresses the judge; the verdict may not be the judge's own.
+    #[serde(default)]
+    pub suspected_injection: Vec<Suspicion>,
     /// When the verdict was made, milliseconds since the Unix epoch.
     pub graded_ms: i64,
 }

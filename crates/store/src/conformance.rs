@@ -239,6 +239,8 @@ fn verdict(position: u32, sample: u32, outcome: Outcome) -> Verdict {
         model: "model".to_owned(),
         simulated: false,
         reply: Some("because".repeat(position as usize % 50)),
+        shown: Default::default(),
+        suspected_injection: Vec::new(),
         graded_ms: START_MS,
     }
 }

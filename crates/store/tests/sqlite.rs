@@ -56,6 +56,8 @@ fn completion(claim: &Claim, reply: usize) -> Completion {
             model: "model".to_owned(),
             simulated: true,
             reply: Some(noise(reply)),
+            shown: Default::default(),
+            suspected_injection: Vec::new(),
             graded_ms: 0,
         },
         attempts: vec![Attempt {

@@ -10,7 +10,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tribunal_core::{
     Attempt, CallKind, Category, FailureClass, Outcome, UngradedReason, Usage, Verdict,
-    VerdictSource, event::Event, ids::TaskKey, verdict::Rationale,
+    VerdictSource,
+    event::Event,
+    ids::TaskKey,
+    verdict::{Rationale, Shown},
 };
 use tribunal_store::Claim;
 
@@ -438,8 +441,25 @@ impl Turn<'_> {
             model,
             simulated: self.simulated || self.asker.run.spec.judge.is_builtin_sim(),
             reply,
+            shown: self.shown(),
+            suspected_injection: Vec::new(),
             graded_ms: now_ms(),
         }))
+    }
+
+    /// What the judge was shown; nothing where no judge was asked.
+    fn shown(&self) -> Shown {
+        if self.claim.task.rule.is_some() {
+            return Shown::default();
+        }
+        let spec = &self.asker.run.spec;
+        Shown {
+            evidence: spec.evidence.get(&self.category).copied(),
+            shrunk: self.shrunk,
+            selected: Vec::new(),
+            reply_form: Some(spec.judge.reply_form),
+            prompt: None,
+        }
     }
 
     /// Sets the last call's class, now that its reply was read, and reports it.

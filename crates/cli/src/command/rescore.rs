@@ -49,8 +49,11 @@ pub(crate) fn run(args: RescoreArgs, json: bool) -> anyhow::Result<Exit> {
     if args.resources_provided {
         tree = with_fine_categories(tree, &args)?;
     }
-    let options =
-        GradeOptions { code_only: args.code_only, resources_provided: args.resources_provided };
+    let options = GradeOptions {
+        code_only: args.code_only,
+        resources_provided: args.resources_provided,
+        max_depth: None,
+    };
     let pruned = graded_part(tree, options).with_context(|| format!("cannot score {name}"))?;
     let summary = ScoreSummary::new(&pruned, Node::valid_score, args.disqualify);
     if json {

@@ -149,8 +149,12 @@ fn warn(file: &str, warnings: &[Warning]) {
 // === show ===
 
 fn show(args: &ShowArgs, json: bool) -> anyhow::Result<Exit> {
-    let options =
-        GradeOptions { code_only: args.code_only, resources_provided: args.resources_provided };
+    let options = GradeOptions {
+        code_only: args.code_only,
+        resources_provided: args.resources_provided,
+        // Cut below, so that the tree can say what a cut node stands for.
+        max_depth: None,
+    };
     let rubric = read(&args.file)?;
     // Of the unpruned tree, whose paths are the file's, with the weights that count.
     let weighted = if options.resources_provided { rubric.resources_provided() } else { rubric };

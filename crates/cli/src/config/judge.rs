@@ -213,6 +213,11 @@ impl JudgeSettings {
                 base_url: self.base_url.clone(),
                 model: self.model.clone(),
                 reply_form: self.reply_form.unwrap_or(facts.reply_forms[0]),
+                // A form that the user names is the one that is meant.
+                fallback_forms: match self.reply_form {
+                    Some(_) => Vec::new(),
+                    None => facts.reply_forms[1..].to_vec(),
+                },
                 max_output_tokens: self.max_output_tokens.unwrap_or(facts.output_tokens),
                 output_cap_field: cap_field.name().to_owned(),
                 temperature: self.temperature,

@@ -81,6 +81,8 @@ fn run(reader: &mut Reader<'_>) -> RunSettings {
         coverage_floor: reader.float("run.coverage_floor", 0.0..=1.0),
         max_prior_nodes: (prior > 0).then_some(prior),
         prompt_set: reader.text("run.prompt_set"),
+        require_evidence: reader.boolean("run.require_evidence"),
+        canaries: reader.small("run.canaries", 0..=100),
     }
 }
 
@@ -181,6 +183,11 @@ impl Reader<'_> {
 
     fn entry(&self, key: &str) -> Option<&Entry> {
         self.raw.get(key)
+    }
+
+    /// A truth value; the reader of the file has made sure that it is one.
+    fn boolean(&self, key: &str) -> bool {
+        self.entry(key).and_then(|entry| entry.value.as_bool()).unwrap_or_default()
     }
 
     /// A text that must be there and not be empty.

@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Integer,
     /// A number; whole ones are taken too.
     Float,
+    /// True or false.
+    Boolean,
     /// Text.
     Text,
     /// A table whose keys are free.
@@ -129,6 +131,7 @@ impl Kind {
         match value {
             toml::Value::Integer(_) => Kind::Integer,
             toml::Value::Float(_) => Kind::Float,
+            toml::Value::Boolean(_) => Kind::Boolean,
             toml::Value::Table(_) => Kind::FreeTable,
             _ => Kind::Text,
         }
@@ -140,6 +143,7 @@ impl Kind {
         match (self, value) {
             (Kind::Integer, value @ toml::Value::Integer(_))
             | (Kind::Float, value @ toml::Value::Float(_))
+            | (Kind::Boolean, value @ toml::Value::Boolean(_))
             | (Kind::Text, value @ toml::Value::String(_))
             | (Kind::FreeTable, value @ toml::Value::Table(_)) => Ok(value),
             #[expect(
@@ -155,6 +159,7 @@ impl Kind {
         match self {
             Kind::Integer => "an integer",
             Kind::Float => "a number",
+            Kind::Boolean => "true or false",
             Kind::Text => "a string",
             Kind::FreeTable => "a table",
         }

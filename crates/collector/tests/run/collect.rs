@@ -152,7 +152,7 @@ async fn paused_and_cancelled_runs_say_so() {
 
 #[tokio::test]
 async fn code_only_and_resources_provided() {
-    let options = GradeOptions { code_only: true, resources_provided: true };
+    let options = GradeOptions { code_only: true, resources_provided: true, max_depth: None };
     let run = start(&example(), options, false).await;
     run.answer(mixed).await;
     let collected = run.collect().await;
@@ -213,7 +213,7 @@ fn a_disqualified_submission_is_graded_zero_everywhere() {
 #[test]
 fn a_rubric_without_code_has_no_code_only_part() {
     let document = group("r", 1.0, vec![leaf("x", 1.0, Category::CodeExecution)]);
-    let options = GradeOptions { code_only: true, resources_provided: false };
+    let options = GradeOptions { code_only: true, resources_provided: false, max_depth: None };
     let error = graded_part(parse(&document), options).expect_err("no code");
     assert!(error.to_string().contains("no Code Development leaf"), "{error}");
     assert_eq!(graded_part(parse(&document), GradeOptions::default()), Ok(parse(&document)));

@@ -83,6 +83,7 @@ fn spec(rubric: BlobHash, options: GradeOptions) -> RunSpec {
             base_url: "http://127.0.0.1:1/v1".to_owned(),
             model: "model-1".to_owned(),
             reply_form: ReplyForm::JsonSchema,
+            fallback_forms: Vec::new(),
             max_output_tokens: 100,
             output_cap_field: "max_tokens".to_owned(),
             temperature: None,
@@ -91,6 +92,8 @@ fn spec(rubric: BlobHash, options: GradeOptions) -> RunSpec {
         },
         prompt_set: input("prompts"),
         max_prior_nodes: None,
+        require_evidence: false,
+        canaries: 0,
         generation: 0,
     }
 }
@@ -157,6 +160,7 @@ fn verdict(task: &LeafTask, outcome: Outcome, source: VerdictSource) -> Verdict 
                 file: "src/main.py".to_owned(),
                 lines: "1-2".to_owned(),
                 quote: "=1+1".to_owned(),
+                verified: None,
             }],
             explanation: format!("=because({})", task.id),
             confidence: Some(0.75),
@@ -169,6 +173,8 @@ fn verdict(task: &LeafTask, outcome: Outcome, source: VerdictSource) -> Verdict 
         simulated: false,
         reply: matches!(source, VerdictSource::Judge).then(|| "{}".to_owned()),
         source,
+        shown: Default::default(),
+        suspected_injection: Vec::new(),
         graded_ms: 0,
     }
 }

@@ -74,6 +74,7 @@ fn quotes(value: Option<&Value>) -> Vec<Quote> {
                 file: text(fields.get("file")),
                 lines: text(fields.get("lines")),
                 quote: text(fields.get("quote")),
+                verified: None,
             },
             other => Quote { quote: text(Some(other)), ..Quote::default() },
         })

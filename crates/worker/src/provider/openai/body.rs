@@ -155,6 +155,7 @@ mod tests {
             base_url: "http://127.0.0.1/v1".to_owned(),
             model: "a \"model\"".to_owned(),
             reply_form: ReplyForm::JsonSchema,
+            fallback_forms: Vec::new(),
             max_output_tokens: 100,
             output_cap_field: "max_tokens".to_owned(),
             temperature: Some(0.5),
