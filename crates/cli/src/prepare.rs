@@ -23,7 +23,7 @@ use tribunal_evidence::{
     tokens::DEFAULT_VOCABULARY,
 };
 use tribunal_store::{NewRun, RunRecord, Store};
-use tribunal_worker::{PromptSet, attempt::RULE_NOTHING_REPRODUCED};
+use tribunal_worker::{PromptSet, rule};
 
 use crate::{
     args::InputArgs,
@@ -294,7 +294,7 @@ impl Shown<'_> {
         }
         let evidence: Evidence = assembler.finish();
         let rule = (category == Category::ResultAnalysis && !view.touched)
-            .then_some(RULE_NOTHING_REPRODUCED);
+            .then_some(rule::NOTHING_REPRODUCED);
         let tokens = evidence.tokens;
         let hashes = self.store.put_blobs(vec![serde_json::to_vec(&evidence)?]).await?;
         Ok(CategoryEvidence { hash: hashes[0], tokens, rule })

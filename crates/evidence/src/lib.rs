@@ -5,6 +5,7 @@
 
 pub mod assemble;
 pub mod budget;
+pub mod injection;
 pub mod snapshot;
 pub mod text;
 pub mod tokens;

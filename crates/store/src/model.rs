@@ -37,6 +37,7 @@ const NAME: &str = "the store in memory";
 pub struct ModelStore {
     clock: Arc<dyn Clock>,
     tables: Mutex<Tables>,
+    key: [u8; 32],
 }
 
 /// Everything that an engine would keep in files.
@@ -53,7 +54,7 @@ struct Tables {
 impl ModelStore {
     /// An empty store that takes its time from `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, tables: Mutex::default() }
+        Self { clock, tables: Mutex::default(), key: rand::random() }
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
@@ -377,6 +378,10 @@ impl Store for ModelStore {
     async fn join(&self, _worker: WorkerId) -> Result<(), StoreError> {
         // The process that holds this store is the only one: no other can have died.
         Ok(())
+    }
+
+    async fn key(&self) -> Result<[u8; 32], StoreError> {
+        Ok(self.key)
     }
 
     async fn close(&self) -> Result<(), StoreError> {

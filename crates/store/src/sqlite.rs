@@ -360,6 +360,10 @@ impl Store for SqliteStore {
         Ok(())
     }
 
+    async fn key(&self) -> Result<[u8; 32], StoreError> {
+        read::key(&self.readers).await.map_err(|e| self.error(e))
+    }
+
     async fn close(&self) -> Result<(), StoreError> {
         let workers = self.locks.own();
         let left = match workers.is_empty() {

@@ -308,6 +308,10 @@ pub trait Store: Send + Sync {
     /// the queue, or dead after [`MAX_DEAD_WORKERS`].
     async fn join(&self, worker: WorkerId) -> Result<(), StoreError>;
 
+    /// 32 random bytes that were made with the store and never change: the key of the nonces
+    /// that fence a submission's text.
+    async fn key(&self) -> Result<[u8; 32], StoreError>;
+
     /// Ends gracefully: everything acknowledged is on disk.
     async fn close(&self) -> Result<(), StoreError>;
 }

@@ -3,13 +3,12 @@
 //! Owns the error table: what each class of failure does. It writes nothing to the store; the end
 //! it returns is the outbox's to record.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tribunal_core::{
-    Attempt, CallKind, Category, FailureClass, Outcome, UngradedReason, Usage, Verdict,
+    Attempt, CallKind, Category, FailureClass, Outcome, ReplyForm, UngradedReason, Usage, Verdict,
     VerdictSource,
     event::Event,
     ids::TaskKey,
@@ -22,7 +21,8 @@ use crate::{
     pool::EventSink,
     provider::{CallFailure, Finish, Message, Question, Reply},
     retry::{RetryBudget, RetryPolicy},
-    run_context::{BadRequest, ContextError, RunContext},
+    rule,
+    run_context::{BadRequest, ContextError, RunContext, Shared},
 };
 
 /// Wait before a leaf is claimed again after a 400 of which nobody knows yet whose fault it is.
@@ -93,6 +93,11 @@ struct Turn<'a> {
     /// Transient failures, those of earlier claims included.
     failures: u32,
     shrunk: bool,
+    form: ReplyForm,
+    /// What the last question showed.
+    shared: Option<Arc<Shared>>,
+    /// Whether the judge was asked again for quotes that exist.
+    asked_for_evidence: bool,
     /// Bad replies with the question that followed each.
     repairs: Vec<(String, String)>,
     simulated: bool,
@@ -126,6 +131,9 @@ impl Asker<'_> {
             attempts: Vec::new(),
             failures: claim.failures,
             shrunk: false,
+            form: self.run.form(),
+            shared: None,
+            asked_for_evidence: false,
             repairs: Vec::new(),
             simulated: false,
         };
@@ -141,19 +149,14 @@ impl Asker<'_> {
 
 impl Turn<'_> {
     fn by_rule(&self, rule: &str) -> End {
-        let rationale = Rationale {
-            explanation: match rule {
-                RULE_NOTHING_REPRODUCED => {
-                    "Graded 0 by rule: no document or table is newer than the start of the \
-                     reproduction, so there are no reproduced results to compare."
-                        .to_owned()
-                }
-                other => format!("Graded 0 by the rule {other}."),
-            },
-            ..Rationale::default()
+        let task = &self.claim.task;
+        let Some((score, explanation)) = rule::decide(rule, task.position, task.sample) else {
+            let error = format!("this tribunal does not know the rule `{rule}`; upgrade it");
+            return End::Dead { class: FailureClass::Internal, error };
         };
+        let rationale = Rationale { explanation, ..Rationale::default() };
         let source = VerdictSource::Rule { name: rule.to_owned() };
-        let outcome = Outcome::Graded { score: 0.0 };
+        let outcome = Outcome::Graded { score };
         self.verdict(outcome, source, rationale, self.asker.run.spec.judge.model.clone(), None)
     }
 
@@ -164,10 +167,11 @@ impl Turn<'_> {
             return Ok(End::Dead { class: FailureClass::Internal, error });
         };
         let prior = run.spec.max_prior_nodes.map(|max| max as usize);
-        let leaf = run.prompts.leaf(&run.rubric, index, prior, run.spec.judge.reply_form);
-        let leaf = leaf.map_err(unusable)?;
         loop {
+            self.form = run.form();
+            let leaf = run.prompts.leaf(&run.rubric, index, prior, self.form).map_err(unusable)?;
             let shared = run.shared(self.category, self.shrunk).await?;
+            self.shared = Some(Arc::clone(&shared));
             let waited = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(End::Release),
@@ -176,7 +180,7 @@ impl Turn<'_> {
             let asked = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(End::Release),
-                asked = self.call(shared, &leaf, waited) => asked,
+                asked = self.call(&shared, &leaf, waited) => asked,
             };
             let end = match asked {
                 Ok(reply) => self.read(reply)?,
@@ -191,7 +195,7 @@ impl Turn<'_> {
     /// Sends the question and records the call.
     async fn call(
         &mut self,
-        prefix: Bytes,
+        shared: &Shared,
         leaf: &str,
         waited: Duration,
     ) -> Result<Reply, CallFailure> {
@@ -202,7 +206,13 @@ impl Turn<'_> {
             messages.push(Message { role: "user", content: repair });
         }
         let fractional = self.category.is_fractional();
-        let question = Question { judge: &run.spec.judge, prefix, messages, fractional };
+        let question = Question {
+            judge: &run.spec.judge,
+            form: self.form,
+            prefix: shared.prefix.clone(),
+            messages,
+            fractional,
+        };
         let kind = if self.repairs.is_empty() { CallKind::Judge } else { CallKind::Repair };
         run.health.trying();
         let (start, started_ms) = (Instant::now(), now_ms());
@@ -252,9 +262,15 @@ impl Turn<'_> {
     /// A reply to a verdict, or to another question.
     fn read(&mut self, reply: Reply) -> Result<Option<End>, ContextError> {
         let Asker { run, policy, budget, .. } = *self.asker;
-        let form = run.spec.judge.reply_form;
-        let parsed = parse::parse(&reply.content, form, self.category);
+        let parsed = parse::parse(&reply.content, self.form, self.category);
+        let parsed = parsed.map(|parsed| self.verified(parsed));
         let problem = match (parsed, reply.finish) {
+            (Ok(parsed), Finish::Stop | Finish::Other) if self.lacks_evidence(&parsed) => {
+                self.asked_for_evidence = true;
+                "what it quotes as evidence does not stand in the file it names; quote lines \
+                 exactly as they stand, or change the verdict"
+                    .to_owned()
+            }
             (Ok(parsed), Finish::Stop | Finish::Other) => {
                 budget.earn();
                 self.report_last(None, "");
@@ -318,6 +334,7 @@ impl Turn<'_> {
                 let words = format!("the judge refused: {message}");
                 Next::End(self.ungraded(UngradedReason::Refused, words, model, None))
             }
+            FailureClass::BadRequest if run.refuse_form(self.form, &message) => Next::Again,
             FailureClass::BadRequest => match run.health.bad_request(&message) {
                 BadRequest::Leaf => Next::End(End::Dead { class, error: message }),
                 BadRequest::Account => {
@@ -442,22 +459,40 @@ impl Turn<'_> {
             simulated: self.simulated || self.asker.run.spec.judge.is_builtin_sim(),
             reply,
             shown: self.shown(),
-            suspected_injection: Vec::new(),
+            suspected_injection: self
+                .shared
+                .as_ref()
+                .map_or_else(Vec::new, |shared| shared.suspicions.clone()),
             graded_ms: now_ms(),
         }))
     }
 
+    /// The quotes marked as standing in what was shown, or not.
+    fn verified(&self, mut parsed: Parsed) -> Parsed {
+        if let Some(shared) = &self.shared {
+            shared.texts.verify(&mut parsed.rationale.evidence);
+        }
+        parsed
+    }
+
+    /// Whether the verdict is to be sent back for its quotes: once, where the run requires it.
+    fn lacks_evidence(&self, parsed: &Parsed) -> bool {
+        let quotes = &parsed.rationale.evidence;
+        let unfounded = quotes.iter().any(|quote| quote.verified == Some(false));
+        let none = parsed.score > 0.0 && quotes.is_empty() && self.form != ReplyForm::Text;
+        self.asker.run.spec.require_evidence && !self.asked_for_evidence && (unfounded || none)
+    }
+
     /// What the judge was shown; nothing where no judge was asked.
     fn shown(&self) -> Shown {
-        if self.claim.task.rule.is_some() {
+        if self.shared.is_none() {
             return Shown::default();
         }
-        let spec = &self.asker.run.spec;
         Shown {
-            evidence: spec.evidence.get(&self.category).copied(),
+            evidence: self.asker.run.spec.evidence.get(&self.category).copied(),
             shrunk: self.shrunk,
             selected: Vec::new(),
-            reply_form: Some(spec.judge.reply_form),
+            reply_form: Some(self.form),
             prompt: None,
         }
     }
@@ -485,9 +520,6 @@ impl Turn<'_> {
         });
     }
 }
-
-/// The rule that grades Result Analysis leaves 0 where the reproduction wrote nothing.
-pub const RULE_NOTHING_REPRODUCED: &str = "nothing_reproduced";
 
 /// Characters of a bad reply that the judge is shown again.
 const SHOWN_OF_BAD_REPLY: usize = 4_000;

@@ -11,7 +11,9 @@ pub mod pool;
 pub mod prompt;
 pub mod provider;
 pub mod retry;
+pub mod rule;
 pub mod run_context;
+pub mod verify;
 
 pub use pool::{EventSink, Pool, PoolConfig, PoolEnd, Scope, Shutdown};
 pub use prompt::PromptSet;

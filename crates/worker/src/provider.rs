@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use secrecy::SecretString;
 use serde::Serialize;
-use tribunal_core::{FailureClass, JudgeSpec, Usage};
+use tribunal_core::{FailureClass, JudgeSpec, ReplyForm, Usage};
 
 /// Where calls go and how, secrets included: made from the config of this machine, never stored.
 #[derive(Clone, Debug)]
@@ -56,8 +56,10 @@ pub struct Message<'m> {
 /// A question to the judge.
 #[derive(Clone, Debug)]
 pub struct Question<'q> {
-    /// Model, parameters and reply form.
+    /// Model and parameters.
     pub judge: &'q JudgeSpec,
+    /// How the answer is asked for.
+    pub form: ReplyForm,
     /// The request up to the leaf's own messages, as [`Provider::prefix`] made it.
     pub prefix: Bytes,
     /// The leaf's own messages.

@@ -7,21 +7,22 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
 use tokio::{sync::OnceCell, time::Instant};
-use tribunal_core::{BlobHash, Category, Rubric, RunId, RunSpec};
-use tribunal_evidence::{Evidence, Vocabulary, tokens::DEFAULT_VOCABULARY};
+use tribunal_core::{BlobHash, Category, ReplyForm, Rubric, RunId, RunSpec, verdict::Suspicion};
+use tribunal_evidence::{Evidence, Vocabulary, injection, tokens::DEFAULT_VOCABULARY};
 use tribunal_store::{Store, StoreError};
 
 use crate::{
     limit::Limiter,
     prompt::{PromptSet, Prompts},
     provider::{Endpoint, Message, Provider},
+    verify::ShownTexts,
 };
 
 /// Calls with the same 400 before any success that make it the account's fault, not a leaf's.
@@ -43,8 +44,22 @@ pub struct RunContext {
     pub limiter: Arc<Limiter>,
     /// What is known of the endpoint.
     pub health: Health,
-    shared: BTreeMap<Category, [OnceCell<Bytes>; 2]>,
+    shared: BTreeMap<Category, [OnceCell<Arc<Shared>>; 2]>,
+    /// Reply forms that the endpoint may take, the best first, and which of them is in use.
+    forms: Vec<ReplyForm>,
+    form: AtomicUsize,
     store: Arc<dyn Store>,
+}
+
+/// What all leaves of a category share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The request up to the leaf's own messages.
+    pub prefix: Bytes,
+    /// What quotes are looked up in.
+    pub texts: ShownTexts,
+    /// Text shown that addresses the judge.
+    pub suspicions: Vec<Suspicion>,
 }
 
 /// A run that cannot be worked on here.
@@ -98,6 +113,8 @@ impl RunContext {
         let prompts = Prompts::compile(set).map_err(|error| unusable(error.to_string()))?;
         let (provider, limiter) = endpoint(&spec).map_err(unusable)?;
         let shared = spec.evidence.keys().map(|c| (*c, Default::default())).collect();
+        let mut forms = vec![spec.judge.reply_form];
+        forms.extend(spec.judge.fallback_forms.iter().filter(|f| **f != spec.judge.reply_form));
         Ok(RunContext {
             id,
             spec,
@@ -107,24 +124,51 @@ impl RunContext {
             limiter,
             health: Health::new(),
             shared,
+            forms,
+            form: AtomicUsize::new(0),
             store,
         })
     }
 
-    /// The request up to the leaf's own messages, with what the category's leaves share; with
-    /// `shrunk`, in about half the tokens.
+    /// How the answer is asked for at present.
+    pub fn form(&self) -> ReplyForm {
+        self.forms[self.form.load(Ordering::Relaxed).min(self.forms.len() - 1)]
+    }
+
+    /// The endpoint called a request in this form wrong. If its message is about the form and
+    /// there is another one, that one is used from now on; `true` then says: ask again.
+    pub fn refuse_form(&self, form: ReplyForm, message: &str) -> bool {
+        let message = message.to_lowercase();
+        let about =
+            ["response_format", "json_schema", "json_object", "structured output", "grammar"];
+        if !about.iter().any(|words| message.contains(words)) {
+            return false;
+        }
+        let Some(at) = self.forms.iter().position(|known| *known == form) else { return false };
+        if at + 1 < self.forms.len() {
+            self.form.fetch_max(at + 1, Ordering::Relaxed);
+            return true;
+        }
+        false
+    }
+
+    /// What the category's leaves share; with `shrunk`, in about half the tokens.
     ///
     /// # Errors
     ///
     /// The store's, or a template's.
-    pub async fn shared(&self, category: Category, shrunk: bool) -> Result<Bytes, ContextError> {
+    pub async fn shared(
+        &self,
+        category: Category,
+        shrunk: bool,
+    ) -> Result<Arc<Shared>, ContextError> {
         let unusable = |what: String| ContextError::Unusable(format!("run {}: {what}", self.id));
         let cells = self
             .shared
             .get(&category)
             .ok_or_else(|| unusable(format!("its spec has no evidence for {category}")))?;
         let cell = &cells[usize::from(shrunk)];
-        let build = async || -> Result<Bytes, ContextError> {
+        let build = async || -> Result<Arc<Shared>, ContextError> {
             let mut evidence: Evidence = json(&*self.store, self.spec.evidence[&category]).await?;
             if shrunk {
                 let vocabulary = Vocabulary::named(DEFAULT_VOCABULARY)
@@ -136,6 +180,8 @@ impl RunContext {
             }
             let script = !self.spec.options.code_only;
             let log = script && category != Category::CodeDevelopment;
+            let texts = ShownTexts::new(&evidence);
+            let suspicions = injection::scan(&evidence);
             let prompt = self
                 .prompts
                 .shared(evidence, script, log)
@@ -144,7 +190,8 @@ impl RunContext {
                 Message { role: "system", content: &prompt.system },
                 Message { role: "user", content: &prompt.shared },
             ];
-            Ok(self.provider.prefix(&self.spec.judge, &shared))
+            let prefix = self.provider.prefix(&self.spec.judge, &shared);
+            Ok(Arc::new(Shared { prefix, texts, suspicions }))
         };
         cell.get_or_try_init(build).await.cloned()
     }

@@ -86,6 +86,16 @@ pub(super) async fn blob(
     row.map(|row| Ok((row.try_get(0)?, count(&row, 1)?))).transpose()
 }
 
+/// The store's key.
+pub(super) async fn key(pool: &SqlitePool) -> Result<[u8; 32], sqlx::Error> {
+    let bytes: Vec<u8> = sqlx::query_scalar("SELECT value FROM store_meta WHERE key = ?")
+        .bind(schema::STORE_KEY)
+        .fetch_one(pool)
+        .await?;
+    let wrong = |_| sqlx::Error::Protocol("the store's key is not 32 bytes".to_owned());
+    bytes.try_into().map_err(wrong)
+}
+
 /// A page of verdicts and of tasks that have none.
 pub(super) async fn verdicts(
     pool: &SqlitePool,

@@ -38,7 +38,7 @@ pub(super) fn prefix(judge: &JudgeSpec, shared: &[Message<'_>]) -> Bytes {
 
 /// The whole body of a question.
 pub(super) fn body(question: &Question<'_>) -> SplicedBody {
-    let Question { judge, prefix, messages, fractional } = question;
+    let Question { judge, form, prefix, messages, fractional } = question;
     let mut own = Vec::new();
     for message in messages {
         own.push(b',');
@@ -51,7 +51,7 @@ pub(super) fn body(question: &Question<'_>) -> SplicedBody {
         own.push(b':');
         append(&mut own, value);
     };
-    if let Some(format) = response_format(judge.reply_form, *fractional) {
+    if let Some(format) = response_format(*form, *fractional) {
         field("response_format", &format);
     }
     field(&judge.output_cap_field, &judge.max_output_tokens.into());
@@ -166,6 +166,7 @@ mod tests {
         let shared = [message("system", "grade\n"), message("user", "<paper>")];
         let question = Question {
             judge: &judge,
+            form: ReplyForm::JsonSchema,
             prefix: prefix(&judge, &shared),
             messages: vec![message("user", "criterion")],
             fractional: false,
