@@ -21,6 +21,7 @@ use tribunal_worker::{
 };
 
 use crate::{
+    baseline,
     config::{Config, judge::ResolvedJudge},
     exit::Exit,
     progress::Progress,
@@ -103,17 +104,20 @@ impl Endpoints {
 impl ResolveEndpoint for Endpoints {
     fn endpoint(&self, judge: &JudgeSpec) -> Result<Endpoint, String> {
         let resolved = self.resolved(judge);
+        if baseline::is_baseline(judge) {
+            // Nothing listens there, and nobody calls.
+            return Ok(Endpoint {
+                base_url: "http://127.0.0.1:0/v1".to_owned(),
+                ..Endpoint::local()
+            });
+        }
         if judge.is_builtin_sim() {
             let own = resolved.ok().and_then(|judge| judge.requests_per_minute);
             let limit = self.requests_per_minute.or(own);
             return Ok(Endpoint {
                 base_url: self.sim_url()?,
-                api_key: None,
-                azure_api_version: None,
-                headers: Default::default(),
-                timeout: Duration::from_secs(300),
-                connect_timeout: Duration::from_secs(10),
                 requests_per_minute: limit,
+                ..Endpoint::local()
             });
         }
         let resolved = resolved?;

@@ -3,6 +3,7 @@
 //! Owns the command line and what an error looks like. Every command is a file of `command`.
 
 mod args;
+mod baseline;
 mod command;
 mod config;
 mod document;

@@ -27,6 +27,7 @@ use tribunal_worker::{PromptSet, rule};
 
 use crate::{
     args::InputArgs,
+    baseline,
     config::{Config, judge::ResolvedJudge},
 };
 
@@ -53,7 +54,7 @@ pub(crate) struct Prepared {
 struct CategoryEvidence {
     hash: BlobHash,
     tokens: usize,
-    rule: Option<&'static str>,
+    rule: Option<String>,
 }
 
 /// Reads the inputs, records the run and enqueues its tasks. The same inputs give the same run.
@@ -184,7 +185,7 @@ async fn enqueue(
             content_key: content_key(spec, rubric, index, category, shown),
             order: u32::try_from(order)?,
             estimated_tokens: u32::try_from(shown.tokens + LEAF_TOKENS).unwrap_or(u32::MAX),
-            rule: shown.rule.map(str::to_owned),
+            rule: shown.rule.clone(),
         });
         if page.len() == ENQUEUE_PAGE {
             new += store.enqueue(&record.run.id, std::mem::take(&mut page)).await?;
@@ -209,7 +210,7 @@ fn content_key(
         hasher.field("prior", rubric.nodes()[prior].requirements.as_bytes());
     }
     hasher.field("evidence", shown.hash.as_bytes());
-    hasher.field("rule", shown.rule.unwrap_or_default().as_bytes());
+    hasher.field("rule", shown.rule.as_deref().unwrap_or_default().as_bytes());
     hasher.field("prompt_set", spec.prompt_set.hash.as_bytes());
     hasher.field("judge", &spec.judge.identity());
     hasher.field("sample", &0_u32.to_le_bytes());
@@ -293,8 +294,9 @@ impl Shown<'_> {
             assembler.file(file, content.as_deref());
         }
         let evidence: Evidence = assembler.finish();
-        let rule = (category == Category::ResultAnalysis && !view.touched)
-            .then_some(rule::NOTHING_REPRODUCED);
+        let untouched = category == Category::ResultAnalysis && !view.touched;
+        let rule = baseline::rule(&self.judge.spec)
+            .or_else(|| untouched.then(|| rule::NOTHING_REPRODUCED.to_owned()));
         let tokens = evidence.tokens;
         let hashes = self.store.put_blobs(vec![serde_json::to_vec(&evidence)?]).await?;
         Ok(CategoryEvidence { hash: hashes[0], tokens, rule })
@@ -339,7 +341,13 @@ pub(crate) fn judge(
 ) -> anyhow::Result<ResolvedJudge> {
     let mut judge = match (&args.base_url, &args.model) {
         (Some(base_url), Some(model)) => config.adhoc_judge(base_url, model)?,
-        _ => config.judge(args.judge.as_deref().unwrap_or(&config.run.judge))?,
+        _ => {
+            let name = args.judge.as_deref().unwrap_or(&config.run.judge);
+            match baseline::judge(name, config) {
+                Some(baseline) => baseline,
+                None => config.judge(name)?,
+            }
+        }
     };
     if let Some(rpm) = rpm {
         let rpm = rpm.try_into().ok().context("--rpm must be at least 1")?;

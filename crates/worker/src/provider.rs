@@ -34,6 +34,23 @@ pub struct Endpoint {
     pub requests_per_minute: Option<NonZeroU32>,
 }
 
+// === impl Endpoint ===
+
+impl Endpoint {
+    /// An endpoint of this process's own, without key or limit; its URL is to be filled in.
+    pub fn local() -> Self {
+        Self {
+            base_url: String::new(),
+            api_key: None,
+            azure_api_version: None,
+            headers: BTreeMap::new(),
+            timeout: Duration::from_secs(300),
+            connect_timeout: Duration::from_secs(10),
+            requests_per_minute: None,
+        }
+    }
+}
+
 /// Gives the endpoint of a judge: from the config, and the simulated judge's where it runs inside.
 pub trait ResolveEndpoint: Send + Sync {
     /// The endpoint.
