@@ -71,7 +71,7 @@ pub(crate) async fn prepare(
     let parsed = Rubric::parse(&inputs.rubric.display().to_string(), &rubric_bytes)?;
     let options =
         GradeOptions { code_only: inputs.code_only, resources_provided: inputs.resources_provided };
-    let rubric = options.apply(&parsed).with_context(|| {
+    let rubric = options.apply(parsed).with_context(|| {
         format!(
             "{} has no Code Development leaf, so --code-only leaves nothing",
             inputs.rubric.display()

@@ -51,12 +51,7 @@ pub struct NoCodeDevelopment;
 ///
 /// [`NoCodeDevelopment`] when only code counts and there is none.
 pub fn graded_part(rubric: Rubric, options: GradeOptions) -> Result<Rubric, NoCodeDevelopment> {
-    let rubric = if options.code_only {
-        rubric.only(Category::CodeDevelopment).ok_or(NoCodeDevelopment)?
-    } else {
-        rubric
-    };
-    Ok(if options.resources_provided { rubric.resources_provided() } else { rubric })
+    options.apply(rubric).ok_or(NoCodeDevelopment)
 }
 
 // === impl ScoreSummary ===

@@ -157,9 +157,8 @@ impl RunSpec {
 
 impl GradeOptions {
     /// The part of the rubric that is graded; `None` if that is nothing.
-    pub fn apply(&self, rubric: &Rubric) -> Option<Rubric> {
-        let rubric =
-            if self.code_only { rubric.only(Category::CodeDevelopment)? } else { rubric.clone() };
+    pub fn apply(&self, rubric: Rubric) -> Option<Rubric> {
+        let rubric = if self.code_only { rubric.only(Category::CodeDevelopment)? } else { rubric };
         Some(if self.resources_provided { rubric.resources_provided() } else { rubric })
     }
 }
