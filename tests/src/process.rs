@@ -68,6 +68,24 @@ impl Running {
         self.signal(Signal::TERM);
     }
 
+    /// Sends SIGSTOP: it stands still until [`Running::wake`].
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be sent.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Sends SIGCONT.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be sent.
+    pub fn wake(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Sends SIGKILL and waits until it is gone.
     ///
     /// # Panics

@@ -75,7 +75,7 @@ pub(crate) async fn prepare(
         resources_provided: inputs.resources_provided,
         max_depth: inputs.max_depth,
     };
-    let rubric = options.apply(&parsed).with_context(|| {
+    let rubric = options.apply(parsed).with_context(|| {
         format!(
             "{} has no Code Development leaf, so --code-only leaves nothing",
             inputs.rubric.display()

@@ -51,7 +51,7 @@ pub struct NoCodeDevelopment;
 ///
 /// [`NoCodeDevelopment`] when only code counts and there is none.
 pub fn graded_part(rubric: Rubric, options: GradeOptions) -> Result<Rubric, NoCodeDevelopment> {
-    options.apply(&rubric).ok_or(NoCodeDevelopment)
+    options.apply(rubric).ok_or(NoCodeDevelopment)
 }
 
 // === impl ScoreSummary ===

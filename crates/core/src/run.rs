@@ -186,9 +186,9 @@ impl RunSpec {
 
 impl GradeOptions {
     /// The part of the rubric that is graded; `None` if that is nothing.
-    pub fn apply(&self, rubric: &Rubric) -> Option<Rubric> {
+    pub fn apply(&self, rubric: Rubric) -> Option<Rubric> {
         let rubric =
-            if self.code_only { rubric.only(Category::CodeDevelopment)? } else { rubric.clone() };
+            if self.code_only { rubric.only(Category::CodeDevelopment)? } else { rubric };
         let rubric = if self.resources_provided { rubric.resources_provided() } else { rubric };
         Some(match self.max_depth {
             Some(depth) => rubric.cut(depth),

@@ -97,7 +97,7 @@ fn rubrics() {
         assert_eq!(code.leaf_count() as u64, code_only["leaves"], "{paper}");
         assert_eq!(Value::from(leaf_ids(&code)), code_only["leaf_ids"], "{paper}");
 
-        let provided = rubric.resources_provided();
+        let provided = rubric.clone().resources_provided();
         let weightless: Vec<u32> = provided
             .leaves()
             .filter(|(_, leaf)| leaf.weight == 0.0)

@@ -107,7 +107,7 @@ impl RunContext {
             Rubric::parse(&spec.rubric.name, &bytes).map_err(|e| unusable(e.to_string()))?;
         let rubric = spec
             .options
-            .apply(&parsed)
+            .apply(parsed)
             .ok_or_else(|| unusable("its rubric has no Code Development leaf".to_owned()))?;
         let set: PromptSet = json(&*store, spec.prompt_set.hash).await?;
         let prompts = Prompts::compile(set).map_err(|error| unusable(error.to_string()))?;

@@ -57,16 +57,12 @@ pub(crate) async fn run(args: WorkArgs, context: &Context) -> anyhow::Result<Exi
     let limits = args.pool.rpm.map(|rpm| rpm.try_into()).transpose();
     let limits = limits.map_err(|_| anyhow::anyhow!("--rpm must be at least 1"))?;
     let endpoints = Arc::new(Endpoints::new(config.clone(), None).limited(limits));
-    let scope = Scope { run: run.clone(), until_empty: args.until_empty };
+    let scope = Scope { run, until_empty: args.until_empty };
     let end = engine::work(&config, &store, endpoints, &shown, shutdown, &scope).await?;
-    let paused = match &run {
-        Some(run) => store.run(run).await?.state == RunState::Paused,
-        None => false,
-    };
     store.close().await?;
     Ok(match (end, signalled.exit()) {
         (_, Some(exit)) => exit,
-        (PoolEnd::Empty, None) if paused || shown.has_paused() => Exit::Refused,
+        (PoolEnd::Empty, None) if shown.has_paused() => Exit::Refused,
         (PoolEnd::Empty | PoolEnd::Shutdown, None) => Exit::Complete,
     })
 }

@@ -12,9 +12,9 @@ use tribunal_core::{JudgeSpec, ReplyForm, run::BUILTIN_SIM_URL};
 
 pub(super) use self::rules::read;
 use super::{
-    Config, ConfigError, Problem, Source,
+    Config, Problem, Source,
     models::{ModelFacts, OutputCapField},
-    raw::RawConfig,
+    raw::{RawConfig, lines},
     resolve::Reader,
 };
 
@@ -94,8 +94,8 @@ pub(crate) enum JudgeError {
         known: String,
     },
     /// `--base-url` or `--model` is wrong.
-    #[error(transparent)]
-    Invalid(#[from] ConfigError),
+    #[error("{}", lines(.0))]
+    Flags(Vec<Problem>),
     /// The variable that the judge names is not set.
     #[error(
         "judge `{judge}` takes its key from the environment variable {variable}, which is not set"
@@ -171,7 +171,9 @@ impl Config {
         let mut reader = Reader { raw: &raw, problems };
         let settings = read(&mut reader, ADHOC);
         if !reader.problems.is_empty() {
-            return Err(ConfigError::Invalid(reader.problems).into());
+            // The user knows the flag, not the key that stands for it.
+            let nameless = |problem| Problem { key: String::new(), ..problem };
+            return Err(JudgeError::Flags(reader.problems.into_iter().map(nameless).collect()));
         }
         settings.resolve(ADHOC, self, environment)
     }

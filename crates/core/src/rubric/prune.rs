@@ -25,14 +25,13 @@ impl Rubric {
     }
 
     /// The rubric with weight 0 for every leaf of Dataset and Model Acquisition.
-    pub fn resources_provided(&self) -> Rubric {
-        let mut rubric = self.clone();
-        for node in &mut rubric.nodes {
+    pub fn resources_provided(mut self) -> Rubric {
+        for node in &mut self.nodes {
             if node.is_leaf() && node.fine_category.as_deref() == Some(RESOURCE_ACQUISITION) {
                 node.weight = 0.0;
             }
         }
-        rubric
+        self
     }
 
     /// The rubric cut below `max_depth` levels, the root being level 1; a cut node becomes a leaf

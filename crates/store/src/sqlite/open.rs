@@ -58,6 +58,7 @@ async fn attempt(path: &Path, options: &SqliteOptions) -> Result<Opened, StoreEr
     if !path.exists() {
         make(path, options).await?;
     }
+    sweep(path);
     let mut writer = connect(path, options, false).connect().await.map_err(fail)?;
     prepare(&mut writer, store, options).await?;
     let readers = SqlitePoolOptions::new()
@@ -173,6 +174,24 @@ async fn make(path: &Path, options: &SqliteOptions) -> Result<(), StoreError> {
         let _ = fs::remove_file(file);
     }
     named
+}
+
+/// Removes what processes left that were killed while they made this store. Making one takes
+/// milliseconds: what is older than a minute belongs to nobody.
+fn sweep(path: &Path) {
+    const OLD: Duration = Duration::from_secs(60);
+    let Some((folder, name)) = path.parent().zip(path.file_name()) else { return };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let mut prefix = name.to_os_string();
+    prefix.push(".new-");
+    let left = |entry: &fs::DirEntry| {
+        let age = entry.metadata().and_then(|meta| meta.modified()).map(|time| time.elapsed());
+        let old = age.is_ok_and(|age| age.is_ok_and(|age| age > OLD));
+        old && entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes())
+    };
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten().filter(left) {
+        let _ = fs::remove_file(entry.path());
+    }
 }
 
 async fn fill(unnamed: &Path, options: &SqliteOptions) -> Result<(), sqlx::Error> {

@@ -53,6 +53,25 @@ async fn what_is_no_store_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
+async fn what_a_killed_process_left_is_swept_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = path(&folder);
+    let beside = |end: &str| folder.path().join(format!("store.db{end}"));
+    let left = [beside(".new-0123"), beside(".new-0123-journal")];
+    let others = [beside(".new-4567"), beside(".backup"), folder.path().join("notes.txt")];
+    for file in left.iter().chain(&others) {
+        fs::write(file, "x").unwrap();
+    }
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3_600);
+    for file in left.iter().chain(&others[1..]) {
+        fs::File::options().write(true).open(file).unwrap().set_modified(old).unwrap();
+    }
+    open_new(&path, 1).await.close().await.unwrap();
+    assert!(left.iter().all(|file| !file.exists()));
+    assert!(others.iter().all(|file| file.exists()));
+}
+
+#[tokio::test]
 async fn an_empty_file_becomes_a_store() {
     let folder = tempfile::tempdir().unwrap();
     let path = path(&folder);

@@ -1,0 +1,203 @@
+//! The same run as separate steps: submit, work, collect, and what `pause`, `resume`, `cancel` and
+//! `retry` do in between.
+
+use std::process::Output;
+
+use serde_json::Value;
+use tribunal_e2e::{Running, SimProcess, Workspace, assert_exit, document, number, wait_until};
+
+const LEAVES: usize = 40;
+
+/// Submits the workspace's rubric; the run's id.
+#[track_caller]
+fn submit(workspace: &Workspace, sim: &SimProcess) -> String {
+    let judge = ["--base-url", &sim.base_url, "--model", "tribunal-sim"];
+    let inputs = ["submit", "--rubric", "rubric.json", "--submission", "submission"];
+    let output = workspace.run(&[&inputs[..], &judge[..]].concat());
+    assert_exit(&output, 0);
+    let text = String::from_utf8(output.stdout).expect("text");
+    let run = text.strip_suffix('\n').expect("a line").to_owned();
+    let is_id = |c: char| c.is_ascii_hexdigit() && !c.is_ascii_uppercase();
+    assert!(!run.is_empty() && run.chars().all(is_id), "nothing but the id: {text:?}");
+    run
+}
+
+fn work(workspace: &Workspace, args: &[&str]) -> Output {
+    workspace.run(&[&["work", "--until-empty", "--quiet"], args].concat())
+}
+
+fn collect(workspace: &Workspace, run: &str) -> Output {
+    workspace.run(&["collect", run, "--json", "--out", "out"])
+}
+
+#[track_caller]
+fn control(workspace: &Workspace, command: &str, run: &str) -> Value {
+    let output = workspace.run(&[command, run, "--json"]);
+    assert_exit(&output, 0);
+    let document = document(&output);
+    assert_eq!(document["run"], run);
+    document
+}
+
+#[test]
+fn separate_steps_give_what_grade_gives() {
+    let sim = SimProcess::start(&[]);
+    let (steps, whole) = (Workspace::generated(LEAVES), Workspace::generated(LEAVES));
+    let run = submit(&steps, &sim);
+    assert_eq!(sim.requests(), 0, "submitting asks nobody");
+    let waiting = steps.status();
+    assert_eq!((&waiting["run"], &waiting["state"]), (&run.as_str().into(), &"active".into()));
+    assert_eq!(number(&waiting, "/pending"), LEAVES as u64);
+    assert_eq!(submit(&steps, &sim), run, "the same inputs are the same run");
+    assert_eq!(number(&steps.status(), "/leaves"), LEAVES as u64);
+
+    let early = collect(&steps, &run);
+    assert_exit(&early, 3);
+    let early = document(&early);
+    assert_eq!(early["state"], "incomplete");
+    assert_eq!(number(&early, "/outcomes/ungraded/pending"), LEAVES as u64);
+    assert!(early["root"]["score"].is_null());
+    assert_eq!(
+        (early["root"]["lower"].as_f64(), early["root"]["upper"].as_f64()),
+        (Some(0.0), Some(1.0))
+    );
+
+    assert_exit(&work(&steps, &[]), 0);
+    assert_eq!(sim.requests(), LEAVES as u64);
+    let collected = collect(&steps, &run[..6]);
+    assert_exit(&collected, 0);
+    let collected = document(&collected);
+    assert_eq!(collected["schema"], "tribunal.collect/1");
+
+    let graded = whole.run_grade(&sim.base_url, &[]);
+    assert_exit(&graded, 0);
+    assert_eq!(document(&graded)["run"], run);
+    assert_eq!(document(&graded)["root"], collected["root"]);
+    assert_eq!(steps.read("out/scored_tree.json"), whole.read("out/scored_tree.json"));
+
+    let status = steps.status();
+    assert_eq!((&status["state"], &status["simulated"]), (&"complete".into(), &true.into()));
+    assert_eq!(number(&status, "/done"), LEAVES as u64);
+    for rest in ["pending", "leased", "dead", "cancelled", "rejected"] {
+        assert_eq!(number(&status, &format!("/{rest}")), 0, "{rest}");
+    }
+    assert!(status["leaves_per_s"].is_f64() && status["cost_usd"].is_f64());
+    assert!(status["eta_s"].is_null());
+    assert_exit(&steps.run(&["status", "0123456789abcdef"]), 2);
+}
+
+#[test]
+fn a_paused_run_rests_until_it_is_resumed() {
+    let (workspace, sim) = (Workspace::generated(LEAVES), SimProcess::start(&[]));
+    let run = submit(&workspace, &sim);
+    assert_eq!(control(&workspace, "pause", &run)["state"], "paused");
+    assert_exit(&work(&workspace, &[]), 0);
+    assert_eq!(sim.requests(), 0);
+    let status = workspace.status();
+    assert_eq!((&status["state"], number(&status, "/pending")), (&"paused".into(), LEAVES as u64));
+
+    assert_eq!(control(&workspace, "resume", &run)["state"], "active");
+    assert_exit(&work(&workspace, &[]), 0);
+    assert_eq!(sim.requests(), LEAVES as u64);
+    assert_exit(&collect(&workspace, &run), 0);
+}
+
+#[test]
+fn a_cancelled_run_is_not_asked_further_and_can_be_taken_back() {
+    let (workspace, sim) = (Workspace::generated(LEAVES), SimProcess::start(&[]));
+    let run = submit(&workspace, &sim);
+    assert_eq!(control(&workspace, "cancel", &run)["state"], "cancelled");
+    assert_exit(&work(&workspace, &[]), 0);
+    assert_eq!(sim.requests(), 0);
+    let collected = collect(&workspace, &run);
+    assert_exit(&collected, 3);
+    let collected = document(&collected);
+    assert_eq!(collected["state"], "cancelled");
+    assert_eq!(number(&collected, "/outcomes/ungraded/cancelled"), LEAVES as u64);
+    assert!(collected["root"]["score"].is_null(), "what is missing is no score");
+    assert_eq!(number(&workspace.status(), "/cancelled"), LEAVES as u64);
+
+    let graded = workspace.run_grade(&sim.base_url, &[]);
+    assert_exit(&graded, 3);
+    assert_eq!((document(&graded)["state"].clone(), sim.requests()), ("cancelled".into(), 0));
+
+    let retried = control(&workspace, "retry", &run);
+    assert_eq!(
+        (&retried["state"], number(&retried, "/requeued")),
+        (&"active".into(), LEAVES as u64)
+    );
+    assert_exit(&workspace.run_grade(&sim.base_url, &[]), 0);
+    assert_eq!(sim.requests(), LEAVES as u64);
+}
+
+#[test]
+fn a_run_that_is_cancelled_in_flight_ends() {
+    const MANY: usize = 120;
+    let (workspace, sim) =
+        (Workspace::generated(MANY), SimProcess::start(&["--latency-ms", "100"]));
+    let running = Running::start(workspace.grade(&sim.base_url, &["--concurrency", "4"]));
+    wait_until("some leaves are done", || sim.requests() > 8);
+    let run = workspace.status()["run"].as_str().expect("an id").to_owned();
+    control(&workspace, "cancel", &run);
+    let output = running.finish();
+    assert_exit(&output, 3);
+    let document = document(&output);
+    assert_eq!(document["state"], "cancelled");
+    let cancelled = number(&document, "/outcomes/ungraded/cancelled");
+    assert!(cancelled > 0 && sim.requests() < MANY as u64, "{document:#}");
+    assert_eq!(number(&document, "/outcomes/graded") + cancelled, MANY as u64);
+}
+
+#[test]
+fn a_run_that_is_cancelled_while_its_calls_hang_ends() {
+    let sim = SimProcess::start(&["--latency-ms", "600000"]);
+    let workspace = Workspace::generated(LEAVES);
+    workspace.write("tribunal.toml", "[worker]\nheartbeat_s = 1\n");
+    let running = Running::start(workspace.grade(&sim.base_url, &["--concurrency", "4"]));
+    wait_until("the calls hang", || sim.stat("in_flight") == 4);
+    let run = workspace.status()["run"].as_str().expect("an id").to_owned();
+    control(&workspace, "cancel", &run);
+    let output = running.finish();
+    assert_exit(&output, 3);
+    assert_eq!(number(&document(&output), "/outcomes/ungraded/cancelled"), LEAVES as u64);
+    assert_eq!(sim.requests(), 4);
+}
+
+#[test]
+fn the_same_command_twice_at_once_is_one_run() {
+    let (workspace, sim) =
+        (Workspace::generated(LEAVES), SimProcess::start(&["--latency-ms", "50"]));
+    let start = || Running::start(workspace.grade(&sim.base_url, &["--concurrency", "4"]));
+    let (one, two) = (start(), start());
+    let outputs = [one.finish(), two.finish()];
+    for output in &outputs {
+        assert_exit(output, 0);
+    }
+    let [one, two] = outputs.map(|output| document(&output));
+    assert_eq!((&one["run"], &one["root"]), (&two["run"], &two["root"]));
+    assert_eq!(sim.requests(), LEAVES as u64);
+    assert_eq!(number(&workspace.status(), "/done"), LEAVES as u64);
+    assert_eq!(workspace.json("out/run.json")["root"], one["root"]);
+}
+
+#[test]
+fn two_workers_share_one_store_and_no_leaf() {
+    const MANY: usize = 120;
+    let (workspace, sim) = (Workspace::generated(MANY), SimProcess::start(&["--latency-ms", "20"]));
+    let run = submit(&workspace, &sim);
+    let start = || {
+        let args = ["work", "--until-empty", "--concurrency", "4"];
+        Running::start(workspace.command(&args))
+    };
+    let (one, two) = (start(), start());
+    wait_until("both work", || sim.stat("in_flight") > 4);
+    for output in [one.finish(), two.finish()] {
+        assert_exit(&output, 0);
+    }
+    assert_eq!(sim.requests(), MANY as u64);
+    assert_eq!(sim.stat("distinct_criteria"), MANY as u64);
+    assert_eq!(number(&workspace.status(), "/done"), MANY as u64);
+    assert_exit(&collect(&workspace, &run), 0);
+    let rows = workspace.read("out/leaves.csv");
+    assert!((0..MANY).all(|i| rows.matches(&format!(",leaf-{i},")).count() == 1));
+}
