@@ -8,6 +8,7 @@ mod config;
 mod document;
 mod engine;
 mod exit;
+mod leaf;
 mod log;
 mod output;
 mod prepare;
@@ -20,8 +21,8 @@ use tribunal_core::RunState;
 
 use crate::{
     command::{
-        Context, collect, config as config_command, control, grade, rescore, rubric, schema, sim,
-        status, submit, work,
+        Context, collect, config as config_command, control, grade, prompt, rescore, rubric,
+        schema, sim, status, submit, work,
     },
     exit::{BAD_INPUT, Exit},
 };
@@ -44,6 +45,8 @@ struct Cli {
 enum Command {
     /// Check rubrics, or show what is in one
     Rubric(rubric::RubricArgs),
+    /// Print what the judge would be sent about a leaf, or check a prompt set
+    Prompt(Box<prompt::PromptArgs>),
     /// Score a graded tree again
     Rescore(rescore::RescoreArgs),
     /// Grade a submission: submit, work and collect in one
@@ -92,6 +95,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     let context = Context { json, config };
     match command {
         Command::Rubric(args) => rubric::run(args, json),
+        Command::Prompt(args) => prompt::run(*args, &context).await,
         Command::Rescore(args) => rescore::run(args, json),
         Command::Grade(args) => grade::run(*args, &context).await,
         Command::Submit(args) => submit::run(*args, &context).await,

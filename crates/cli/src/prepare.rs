@@ -23,7 +23,7 @@ use tribunal_evidence::{
     tokens::DEFAULT_VOCABULARY,
 };
 use tribunal_store::{NewRun, RunRecord, Store};
-use tribunal_worker::{PromptSet, attempt::RULE_NOTHING_REPRODUCED};
+use tribunal_worker::{PromptSet, attempt::RULE_NOTHING_REPRODUCED, prompt::Prompts};
 
 use crate::{
     args::InputArgs,
@@ -47,6 +47,16 @@ pub(crate) struct Prepared {
     pub(crate) spec: RunSpec,
     /// Tasks that were not in the queue before.
     pub(crate) new_tasks: u64,
+    /// For categories whose leaves are decided without a call, the rule that does it.
+    pub(crate) rules: BTreeMap<Category, &'static str>,
+}
+
+/// What is graded of the rubric.
+#[derive(Clone, Copy)]
+struct Graded<'r> {
+    rubric: &'r Rubric,
+    /// The same without the cut at a greatest depth.
+    whole: &'r Rubric,
 }
 
 /// What a category's leaves are shown, and the rule that decides them without being shown it.
@@ -67,6 +77,10 @@ pub(crate) async fn prepare(
     judge: &ResolvedJudge,
     store: &Arc<dyn Store>,
 ) -> anyhow::Result<Prepared> {
+    // Before anything is read or stored: a set that cannot be used would fail every leaf.
+    let named_set = &config.run.prompt_set;
+    let set = PromptSet::named(named_set)?;
+    Prompts::compile(set.clone()).with_context(|| format!("--prompt-set {named_set}"))?;
     let rubric_bytes = read("rubric", "--rubric", &inputs.rubric)?;
     let parsed = Rubric::parse(&inputs.rubric.display().to_string(), &rubric_bytes)?;
     let options = GradeOptions {
@@ -80,6 +94,8 @@ pub(crate) async fn prepare(
             inputs.rubric.display()
         )
     })?;
+    let whole = GradeOptions { max_depth: None, ..options }.apply(&parsed);
+    let whole = whole.unwrap_or_else(|| rubric.clone());
     let paper = text("paper", "--paper", inputs.paper.as_deref())?;
     let addendum = text("addendum", "--addendum", inputs.addendum.as_deref())?;
     let judge_addendum =
@@ -100,7 +116,6 @@ pub(crate) async fn prepare(
         evidence.insert(category, shown.evidence(category, options).await?);
     }
 
-    let set = PromptSet::builtin(&config.run.prompt_set)?;
     let mut blobs = vec![rubric_bytes, serde_json::to_vec(&snapshot)?, serde_json::to_vec(&set)?];
     blobs.extend(
         [&paper, &addendum, &judge_addendum]
@@ -132,8 +147,10 @@ pub(crate) async fn prepare(
     };
     spec.generation = generation(&spec, inputs.fresh, store).await?;
     let record = record(&spec, store).await?;
-    let new_tasks = enqueue(&spec, &rubric, &evidence, &record, store).await?;
-    Ok(Prepared { record, spec, new_tasks })
+    let graded = Graded { rubric: &rubric, whole: &whole };
+    let new_tasks = enqueue(&spec, graded, &evidence, &record, store).await?;
+    let rules = evidence.iter().filter_map(|(category, e)| Some((*category, e.rule?))).collect();
+    Ok(Prepared { record, spec, new_tasks, rules })
 }
 
 /// The generation of the newest run with these inputs, or the next one.
@@ -163,11 +180,12 @@ async fn record(spec: &RunSpec, store: &Arc<dyn Store>) -> anyhow::Result<RunRec
 
 async fn enqueue(
     spec: &RunSpec,
-    rubric: &Rubric,
+    graded: Graded<'_>,
     evidence: &BTreeMap<Category, CategoryEvidence>,
     record: &RunRecord,
     store: &Arc<dyn Store>,
 ) -> anyhow::Result<u64> {
+    let rubric = graded.rubric;
     // Leaves of a category stand together: they share their prompt's prefix.
     let mut leaves: Vec<(usize, Category)> =
         rubric.leaves().filter_map(|(index, node)| Some((index, node.category?))).collect();
@@ -181,7 +199,7 @@ async fn enqueue(
             sample: 0,
             id: node.id.clone(),
             category,
-            content_key: content_key(spec, rubric, index, category, shown),
+            content_key: content_key(spec, graded, index, category, shown),
             order: u32::try_from(order)?,
             estimated_tokens: u32::try_from(shown.tokens + LEAF_TOKENS).unwrap_or(u32::MAX),
             rule: shown.rule.map(str::to_owned),
@@ -196,17 +214,28 @@ async fn enqueue(
 /// Hash of everything that can change the leaf's verdict.
 fn content_key(
     spec: &RunSpec,
-    rubric: &Rubric,
+    graded: Graded<'_>,
     index: usize,
     category: Category,
     shown: &CategoryEvidence,
 ) -> ContentKey {
+    let Graded { rubric, whole } = graded;
     let node = &rubric.nodes()[index];
     let mut hasher = FieldHasher::new("tribunal.leaf/1");
     hasher.field("category", category.name().as_bytes());
     hasher.field("requirements", node.requirements.as_bytes());
     for prior in rubric.prior_nodes(index, spec.max_prior_nodes.map(|max| max as usize)) {
         hasher.field("prior", rubric.nodes()[prior].requirements.as_bytes());
+    }
+    // What a cut node stands for is part of its question.
+    let cut = Some(node.position()).filter(|_| category == Category::Subtree);
+    if let Some(top) = cut.and_then(|position| whole.by_position(position)) {
+        for below in &whole.nodes()[top + 1..whole.end(top)] {
+            hasher.field("below", &(below.depth() - node.depth()).to_le_bytes());
+            hasher.field("weight", &below.weight.to_le_bytes());
+            hasher.field("category", below.category.map_or("", Category::name).as_bytes());
+            hasher.field("requirements", below.requirements.as_bytes());
+        }
     }
     hasher.field("evidence", shown.hash.as_bytes());
     hasher.field("rule", shown.rule.unwrap_or_default().as_bytes());

@@ -163,9 +163,7 @@ impl Turn<'_> {
             let error = "the run's rubric has no node at this position".to_owned();
             return Ok(End::Dead { class: FailureClass::Internal, error });
         };
-        let prior = run.spec.max_prior_nodes.map(|max| max as usize);
-        let leaf = run.prompts.leaf(&run.rubric, index, prior, run.spec.judge.reply_form);
-        let leaf = leaf.map_err(unusable)?;
+        let leaf = run.run_prompts().leaf(index, &[]).map_err(unusable)?;
         loop {
             let shared = run.shared(self.category, self.shrunk).await?;
             let waited = tokio::select! {

@@ -14,13 +14,13 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{sync::OnceCell, time::Instant};
-use tribunal_core::{BlobHash, Category, Rubric, RunId, RunSpec};
+use tribunal_core::{BlobHash, Category, Rubric, RunId, RunSpec, run::GradeOptions};
 use tribunal_evidence::{Evidence, Vocabulary, tokens::DEFAULT_VOCABULARY};
 use tribunal_store::{Store, StoreError};
 
 use crate::{
     limit::Limiter,
-    prompt::{PromptSet, Prompts},
+    prompt::{PromptSet, Prompts, RunPrompts},
     provider::{Endpoint, Message, Provider},
 };
 
@@ -35,6 +35,10 @@ pub struct RunContext {
     pub spec: RunSpec,
     /// The rubric, pruned as the spec says.
     pub rubric: Rubric,
+    /// The same without the cut at a greatest depth, where there is one.
+    uncut: Option<Rubric>,
+    /// The fence of the submission's texts in prompts.
+    nonce: Option<String>,
     /// The prompts.
     pub prompts: Prompts,
     /// Its judge's endpoint.
@@ -94,6 +98,8 @@ impl RunContext {
             .options
             .apply(&parsed)
             .ok_or_else(|| unusable("its rubric has no Code Development leaf".to_owned()))?;
+        let whole = GradeOptions { max_depth: None, ..spec.options };
+        let uncut = spec.options.max_depth.and_then(|_| whole.apply(&parsed));
         let set: PromptSet = json(&*store, spec.prompt_set.hash).await?;
         let prompts = Prompts::compile(set).map_err(|error| unusable(error.to_string()))?;
         let (provider, limiter) = endpoint(&spec).map_err(unusable)?;
@@ -102,6 +108,8 @@ impl RunContext {
             id,
             spec,
             rubric,
+            uncut,
+            nonce: None,
             prompts,
             provider,
             limiter,
@@ -109,6 +117,17 @@ impl RunContext {
             shared,
             store,
         })
+    }
+
+    /// Its prompts.
+    pub fn run_prompts(&self) -> RunPrompts<'_> {
+        RunPrompts {
+            spec: &self.spec,
+            rubric: &self.rubric,
+            whole: self.uncut.as_ref().unwrap_or(&self.rubric),
+            prompts: &self.prompts,
+            nonce: self.nonce.as_deref(),
+        }
     }
 
     /// The request up to the leaf's own messages, with what the category's leaves share; with
@@ -134,12 +153,8 @@ impl RunContext {
                     .await
                     .map_err(|error| unusable(error.to_string()))?;
             }
-            let script = !self.spec.options.code_only;
-            let log = script && category != Category::CodeDevelopment;
-            let prompt = self
-                .prompts
-                .shared(evidence, script, log)
-                .map_err(|error| unusable(error.to_string()))?;
+            let prompt =
+                self.run_prompts().shared(evidence).map_err(|error| unusable(error.to_string()))?;
             let shared = [
                 Message { role: "system", content: &prompt.system },
                 Message { role: "user", content: &prompt.shared },
