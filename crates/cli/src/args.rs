@@ -36,6 +36,9 @@ pub(crate) struct InputArgs {
     /// Grade nodes at this depth as one, over all below them; the root is at depth 1
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_depth: Option<u32>,
+    /// The prompt set: a built-in name or a folder [default: the config's `run.prompt_set`]
+    #[arg(long, value_name = "NAME|DIR")]
+    pub(crate) prompt_set: Option<String>,
     /// Start anew, though the same inputs were graded before
     #[arg(long)]
     pub(crate) fresh: bool,
@@ -78,6 +81,14 @@ pub(crate) struct PoolArgs {
 }
 
 // === flags as config values ===
+
+impl InputArgs {
+    /// The values that the flags lay over the config.
+    pub(crate) fn flags(&self) -> Vec<FlagValue<'static>> {
+        let set = self.prompt_set.clone();
+        set.map(|set| ("run.prompt_set", set.into(), "--prompt-set")).into_iter().collect()
+    }
+}
 
 impl StoreArgs {
     /// The values that the flags lay over the config.

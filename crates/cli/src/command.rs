@@ -6,6 +6,7 @@ pub(crate) mod collect;
 pub(crate) mod config;
 pub(crate) mod control;
 pub(crate) mod grade;
+pub(crate) mod prompt;
 pub(crate) mod rescore;
 pub(crate) mod rubric;
 pub(crate) mod schema;

@@ -42,6 +42,16 @@ pub(crate) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreE
     tribunal_store::open(&config.store.url).await
 }
 
+/// The store that the config names, if it is there; it is not made.
+///
+/// # Errors
+///
+/// The store's.
+pub(crate) async fn existing_store(config: &Config) -> Result<Option<Arc<dyn Store>>, StoreError> {
+    let path = config.store.url.trim_start_matches("sqlite:").trim_start_matches("//");
+    if std::path::Path::new(path).exists() { open_store(config).await.map(Some) } else { Ok(None) }
+}
+
 /// The endpoints of judges, as this machine's config and environment have them.
 pub(crate) struct Endpoints {
     config: Config,

@@ -9,6 +9,7 @@ mod config;
 mod document;
 mod engine;
 mod exit;
+mod leaf;
 mod log;
 mod output;
 mod prepare;
@@ -21,8 +22,8 @@ use tribunal_core::RunState;
 
 use crate::{
     command::{
-        Context, collect, config as config_command, control, grade, rescore, rubric, schema, sim,
-        status, submit, work,
+        Context, collect, config as config_command, control, grade, prompt, rescore, rubric,
+        schema, sim, status, submit, work,
     },
     exit::{BAD_INPUT, Exit},
 };
@@ -45,6 +46,8 @@ struct Cli {
 enum Command {
     /// Check rubrics, or show what is in one
     Rubric(rubric::RubricArgs),
+    /// Print what the judge would be sent about a leaf, or check a prompt set
+    Prompt(Box<prompt::PromptArgs>),
     /// Score a graded tree again
     Rescore(rescore::RescoreArgs),
     /// Grade a submission: submit, work and collect in one
@@ -93,6 +96,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     let context = Context { json, config };
     match command {
         Command::Rubric(args) => rubric::run(args, json),
+        Command::Prompt(args) => prompt::run(*args, &context).await,
         Command::Rescore(args) => rescore::run(args, json),
         Command::Grade(args) => grade::run(*args, &context).await,
         Command::Submit(args) => submit::run(*args, &context).await,

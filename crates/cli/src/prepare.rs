@@ -23,7 +23,7 @@ use tribunal_evidence::{
     tokens::DEFAULT_VOCABULARY,
 };
 use tribunal_store::{NewRun, RunRecord, Store};
-use tribunal_worker::{PromptSet, rule};
+use tribunal_worker::{PromptSet, prompt::Prompts, rule};
 
 use crate::{
     args::InputArgs,
@@ -48,6 +48,16 @@ pub(crate) struct Prepared {
     pub(crate) spec: RunSpec,
     /// Tasks that were not in the queue before.
     pub(crate) new_tasks: u64,
+    /// For categories whose leaves are decided without a call, the rule that does it.
+    pub(crate) rules: BTreeMap<Category, String>,
+}
+
+/// What is graded of the rubric.
+#[derive(Clone, Copy)]
+struct Graded<'r> {
+    rubric: &'r Rubric,
+    /// The same without the cut at a greatest depth.
+    whole: &'r Rubric,
 }
 
 /// What a category's leaves are shown, and the rule that decides them without being shown it.
@@ -68,6 +78,10 @@ pub(crate) async fn prepare(
     judge: &ResolvedJudge,
     store: &Arc<dyn Store>,
 ) -> anyhow::Result<Prepared> {
+    // Before anything is read or stored: a set that cannot be used would fail every leaf.
+    let named_set = &config.run.prompt_set;
+    let set = PromptSet::named(named_set)?;
+    Prompts::compile(set.clone()).with_context(|| format!("--prompt-set {named_set}"))?;
     let rubric_bytes = read("rubric", "--rubric", &inputs.rubric)?;
     let parsed = Rubric::parse(&inputs.rubric.display().to_string(), &rubric_bytes)?;
     let options = GradeOptions {
@@ -75,12 +89,14 @@ pub(crate) async fn prepare(
         resources_provided: inputs.resources_provided,
         max_depth: inputs.max_depth,
     };
+    let uncut = options.uncut(&parsed);
     let rubric = options.apply(parsed).with_context(|| {
         format!(
             "{} has no Code Development leaf, so --code-only leaves nothing",
             inputs.rubric.display()
         )
     })?;
+    let whole = uncut.as_ref().unwrap_or(&rubric);
     let paper = text("paper", "--paper", inputs.paper.as_deref())?;
     let addendum = text("addendum", "--addendum", inputs.addendum.as_deref())?;
     let judge_addendum =
@@ -101,7 +117,6 @@ pub(crate) async fn prepare(
         evidence.insert(category, shown.evidence(category, options).await?);
     }
 
-    let set = PromptSet::builtin(&config.run.prompt_set)?;
     let mut blobs = vec![rubric_bytes, serde_json::to_vec(&snapshot)?, serde_json::to_vec(&set)?];
     blobs.extend(
         [&paper, &addendum, &judge_addendum]
@@ -133,8 +148,11 @@ pub(crate) async fn prepare(
     };
     spec.generation = generation(&spec, inputs.fresh, store).await?;
     let record = record(&spec, store).await?;
-    let new_tasks = enqueue(&spec, &rubric, &evidence, &record, store).await?;
-    Ok(Prepared { record, spec, new_tasks })
+    let graded = Graded { rubric: &rubric, whole };
+    let new_tasks = enqueue(&spec, graded, &evidence, &record, store).await?;
+    let rules = evidence.iter().filter_map(|(category, e)| Some((*category, e.rule.clone()?)));
+    let rules = rules.collect();
+    Ok(Prepared { record, spec, new_tasks, rules })
 }
 
 /// The generation of the newest run with these inputs, or the next one.
@@ -164,11 +182,12 @@ async fn record(spec: &RunSpec, store: &Arc<dyn Store>) -> anyhow::Result<RunRec
 
 async fn enqueue(
     spec: &RunSpec,
-    rubric: &Rubric,
+    graded: Graded<'_>,
     evidence: &BTreeMap<Category, CategoryEvidence>,
     record: &RunRecord,
     store: &Arc<dyn Store>,
 ) -> anyhow::Result<u64> {
+    let rubric = graded.rubric;
     // Leaves of a category stand together: they share their prompt's prefix.
     let mut leaves: Vec<(usize, Category)> =
         rubric.leaves().filter_map(|(index, node)| Some((index, node.category?))).collect();
@@ -182,7 +201,7 @@ async fn enqueue(
             sample: 0,
             id: node.id.clone(),
             category,
-            content_key: content_key(spec, rubric, index, category, shown),
+            content_key: content_key(spec, graded, index, category, shown),
             order: u32::try_from(order)?,
             estimated_tokens: u32::try_from(shown.tokens + LEAF_TOKENS).unwrap_or(u32::MAX),
             rule: shown.rule.clone(),
@@ -197,17 +216,28 @@ async fn enqueue(
 /// Hash of everything that can change the leaf's verdict.
 fn content_key(
     spec: &RunSpec,
-    rubric: &Rubric,
+    graded: Graded<'_>,
     index: usize,
     category: Category,
     shown: &CategoryEvidence,
 ) -> ContentKey {
+    let Graded { rubric, whole } = graded;
     let node = &rubric.nodes()[index];
     let mut hasher = FieldHasher::new("tribunal.leaf/1");
     hasher.field("category", category.name().as_bytes());
     hasher.field("requirements", node.requirements.as_bytes());
     for prior in rubric.prior_nodes(index, spec.max_prior_nodes.map(|max| max as usize)) {
         hasher.field("prior", rubric.nodes()[prior].requirements.as_bytes());
+    }
+    // What a cut node stands for is part of its question.
+    let cut = Some(node.position()).filter(|_| category == Category::Subtree);
+    if let Some(top) = cut.and_then(|position| whole.by_position(position)) {
+        for below in &whole.nodes()[top + 1..whole.end(top)] {
+            hasher.field("below", &(below.depth() - node.depth()).to_le_bytes());
+            hasher.field("weight", &below.weight.to_le_bytes());
+            hasher.field("category", below.category.map_or("", Category::name).as_bytes());
+            hasher.field("requirements", below.requirements.as_bytes());
+        }
     }
     hasher.field("evidence", shown.hash.as_bytes());
     hasher.field("rule", shown.rule.as_deref().unwrap_or_default().as_bytes());

@@ -187,13 +187,18 @@ impl RunSpec {
 impl GradeOptions {
     /// The part of the rubric that is graded; `None` if that is nothing.
     pub fn apply(&self, rubric: Rubric) -> Option<Rubric> {
-        let rubric =
-            if self.code_only { rubric.only(Category::CodeDevelopment)? } else { rubric };
+        let rubric = if self.code_only { rubric.only(Category::CodeDevelopment)? } else { rubric };
         let rubric = if self.resources_provided { rubric.resources_provided() } else { rubric };
         Some(match self.max_depth {
             Some(depth) => rubric.cut(depth),
             None => rubric,
         })
+    }
+
+    /// What is graded without the cut at a greatest depth; `None` where there is no cut.
+    pub fn uncut(&self, rubric: &Rubric) -> Option<Rubric> {
+        let whole = GradeOptions { max_depth: None, ..*self };
+        self.max_depth.and_then(|_| whole.apply(rubric.clone()))
     }
 }
 

@@ -166,10 +166,9 @@ impl Turn<'_> {
             let error = "the run's rubric has no node at this position".to_owned();
             return Ok(End::Dead { class: FailureClass::Internal, error });
         };
-        let prior = run.spec.max_prior_nodes.map(|max| max as usize);
         loop {
             self.form = run.form();
-            let leaf = run.prompts.leaf(&run.rubric, index, prior, self.form).map_err(unusable)?;
+            let leaf = run.run_prompts(self.form).leaf(index, &[]).map_err(unusable)?;
             let shared = run.shared(self.category, self.shrunk).await?;
             self.shared = Some(Arc::clone(&shared));
             let waited = tokio::select! {

@@ -20,7 +20,7 @@ use tribunal_store::{Store, StoreError};
 
 use crate::{
     limit::Limiter,
-    prompt::{PromptSet, Prompts},
+    prompt::{self, PromptSet, Prompts, RunPrompts},
     provider::{Endpoint, Message, Provider},
     verify::ShownTexts,
 };
@@ -36,6 +36,10 @@ pub struct RunContext {
     pub spec: RunSpec,
     /// The rubric, pruned as the spec says.
     pub rubric: Rubric,
+    /// The same without the cut at a greatest depth, where there is one.
+    uncut: Option<Rubric>,
+    /// The fence of the submission's texts in prompts.
+    nonce: Option<String>,
     /// The prompts.
     pub prompts: Prompts,
     /// Its judge's endpoint.
@@ -105,6 +109,7 @@ impl RunContext {
         let bytes = store.blob(spec.rubric.hash).await?;
         let parsed =
             Rubric::parse(&spec.rubric.name, &bytes).map_err(|e| unusable(e.to_string()))?;
+        let uncut = spec.options.uncut(&parsed);
         let rubric = spec
             .options
             .apply(parsed)
@@ -113,12 +118,15 @@ impl RunContext {
         let prompts = Prompts::compile(set).map_err(|error| unusable(error.to_string()))?;
         let (provider, limiter) = endpoint(&spec).map_err(unusable)?;
         let shared = spec.evidence.keys().map(|c| (*c, Default::default())).collect();
+        let nonce = prompt::nonce(&store.key().await?, &spec.submission.hash);
         let mut forms = vec![spec.judge.reply_form];
         forms.extend(spec.judge.fallback_forms.iter().filter(|f| **f != spec.judge.reply_form));
         Ok(RunContext {
             id,
             spec,
             rubric,
+            uncut,
+            nonce: Some(nonce),
             prompts,
             provider,
             limiter,
@@ -152,6 +160,18 @@ impl RunContext {
         false
     }
 
+    /// Its prompts, with the answer asked for in this form.
+    pub fn run_prompts(&self, reply_form: ReplyForm) -> RunPrompts<'_> {
+        RunPrompts {
+            spec: &self.spec,
+            rubric: &self.rubric,
+            whole: self.uncut.as_ref().unwrap_or(&self.rubric),
+            prompts: &self.prompts,
+            reply_form,
+            nonce: self.nonce.as_deref(),
+        }
+    }
+
     /// What the category's leaves share; with `shrunk`, in about half the tokens.
     ///
     /// # Errors
@@ -178,14 +198,10 @@ impl RunContext {
                     .await
                     .map_err(|error| unusable(error.to_string()))?;
             }
-            let script = !self.spec.options.code_only;
-            let log = script && category != Category::CodeDevelopment;
             let texts = ShownTexts::new(&evidence);
             let suspicions = injection::scan(&evidence);
-            let prompt = self
-                .prompts
-                .shared(evidence, script, log)
-                .map_err(|error| unusable(error.to_string()))?;
+            let prompts = self.run_prompts(self.form());
+            let prompt = prompts.shared(evidence).map_err(|error| unusable(error.to_string()))?;
             let shared = [
                 Message { role: "system", content: &prompt.system },
                 Message { role: "user", content: &prompt.shared },

@@ -47,7 +47,7 @@ pub(crate) struct GradeArgs {
 /// An input, the config, the store or the output folder cannot be used.
 pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Exit> {
     let GradeArgs { inputs, judge, store, pool, out, tree } = args;
-    let config = context.load(&[store.flags(), pool.flags()].concat())?;
+    let config = context.load(&[inputs.flags(), store.flags(), pool.flags()].concat())?;
     let judge = prepare::judge(&judge, pool.rpm, &config)?;
     for assumption in judge.facts.assumptions.iter().filter(|_| !pool.quiet) {
         note(&format!("assuming: {assumption}"));

@@ -8,7 +8,12 @@ use serde_json::{Value, json};
 use tribunal_collector::GradeDocument;
 
 use crate::{
-    command::{control::ControlDocument, status::StatusDocument, submit::SubmitDocument},
+    command::{
+        control::ControlDocument,
+        prompt::{PromptCheckDocument, PromptDocument},
+        status::StatusDocument,
+        submit::SubmitDocument,
+    },
     config::document::{ConfigCheck, ConfigShow},
     document::{RescoreDocument, RubricCheckDocument, RubricShowDocument},
     exit::Exit,
@@ -27,6 +32,8 @@ fn documents() -> Vec<(&'static str, Schema)> {
         ("rubric show", schema_for!(RubricShowDocument)),
         ("rubric check", schema_for!(RubricCheckDocument)),
         ("rescore", schema_for!(RescoreDocument)),
+        ("prompt", schema_for!(PromptDocument)),
+        ("prompt check", schema_for!(PromptCheckDocument)),
         ("grade", schema_for!(GradeDocument)),
         ("collect", schema_for!(GradeDocument)),
         ("submit", schema_for!(SubmitDocument)),

@@ -43,7 +43,7 @@ pub(crate) struct SubmitDocument {
 ///
 /// An input, the config or the store cannot be used.
 pub(crate) async fn run(args: SubmitArgs, context: &Context) -> anyhow::Result<Exit> {
-    let config = context.load(&args.store.flags())?;
+    let config = context.load(&[args.inputs.flags(), args.store.flags()].concat())?;
     let judge = prepare::judge(&args.judge, None, &config)?;
     let store = engine::open_store(&config).await?;
     let prepared = prepare::prepare(&args.inputs, &config, &judge, &store).await?;

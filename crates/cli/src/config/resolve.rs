@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use tribunal_worker::prompt::BUILTIN;
+
 use super::{
     Config, EvidenceSettings, LogFormat, LogSettings, Problem, RetrySettings, RunSettings,
     SimSettings, Source, StoreSettings, SubmissionLimits, WorkerSettings, judge,
@@ -80,7 +82,7 @@ fn run(reader: &mut Reader<'_>) -> RunSettings {
         judge,
         coverage_floor: reader.float("run.coverage_floor", 0.0..=1.0),
         max_prior_nodes: (prior > 0).then_some(prior),
-        prompt_set: reader.text("run.prompt_set"),
+        prompt_set: prompt_set(reader),
         require_evidence: reader.boolean("run.require_evidence"),
         canaries: reader.small("run.canaries", 0..=100),
     }
@@ -133,6 +135,18 @@ fn evidence(reader: &mut Reader<'_>) -> EvidenceSettings {
         token_budget: (budget > 0).then_some(budget),
         file_max_bytes: reader.unsigned("evidence.file_max_bytes", 1_024..=1 << 30),
         profile: reader.choice("evidence.profile", &PROFILES, |profile| profile).to_owned(),
+    }
+}
+
+/// The set's name, or its folder, a relative one from where it was named.
+fn prompt_set(reader: &mut Reader<'_>) -> String {
+    let named = reader.text("run.prompt_set");
+    match reader.raw.get("run.prompt_set").map(|entry| &entry.source) {
+        Some(Source::File { path, .. }) if !BUILTIN.contains(&named.as_str()) => {
+            let folder = path.parent().unwrap_or(Path::new("")).join(&named);
+            folder.to_str().map_or(named, str::to_owned)
+        }
+        _ => named,
     }
 }
 

@@ -2,7 +2,11 @@
 
 mod judge;
 
-use std::{ffi::OsString, fs, path::PathBuf};
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use tempfile::TempDir;
 use tribunal_core::ReplyForm;
@@ -63,6 +67,18 @@ fn nothing_set(_: &str) -> Option<OsString> {
 
 fn only(variable: &'static str, value: &'static str) -> impl Fn(&str) -> Option<OsString> {
     move |name| (name == variable).then(|| value.into())
+}
+
+#[test]
+fn a_prompt_set_is_a_name_or_a_folder_beside_its_file() {
+    let folder = Folder::new(&[("tribunal.toml", "[run]\nprompt_set = \"mine\"\n")]);
+    let expected = folder.path("mine");
+    assert_eq!(Path::new(&folder.load(&[]).unwrap().run.prompt_set), expected);
+    // A flag's folder is the shell's, from where the command runs.
+    let flag = ("run.prompt_set", "other".into(), "--prompt-set");
+    assert_eq!(folder.load(&[flag]).unwrap().run.prompt_set, "other");
+    let named = Folder::new(&[("tribunal.toml", "[run]\nprompt_set = \"strict\"\n")]);
+    assert_eq!(named.load(&[]).unwrap().run.prompt_set, "strict");
 }
 
 #[test]
