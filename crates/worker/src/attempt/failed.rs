@@ -1,0 +1,151 @@
+//! What a failed call does.
+//!
+//! Owns the error table's right column: wait, here or in the queue, shrink, give up, or pause the
+//! run. Waits are drawn by `retry`.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tribunal_core::{FailureClass, UngradedReason, event::Event};
+
+use super::{Asker, End, Turn};
+use crate::{provider::CallFailure, run_context::BadRequest};
+
+/// Wait before a leaf is claimed again after a 400 of which nobody knows yet whose fault it is.
+const UNDECIDED_WAIT: Duration = Duration::from_secs(1);
+
+/// What a failed call leads to.
+enum Next {
+    Again,
+    End(End),
+}
+
+// === impl Turn ===
+
+impl Turn<'_> {
+    /// What a failed call does, by its class. `None` asks again now.
+    pub(super) async fn failed(&mut self, failure: CallFailure) -> Option<End> {
+        let Asker { run, policy, events, .. } = *self.asker;
+        let CallFailure { class, message, retry_after, .. } = failure;
+        let model = run.spec.judge.model.clone();
+        let next = match class {
+            FailureClass::Throttled => {
+                let asked = retry_after.unwrap_or_else(|| policy.delay(3).max(policy.base));
+                let delay = asked.min(policy.throttle_cap);
+                run.limiter.hold(delay);
+                events.event(Event::Throttled { delay });
+                if delay <= policy.inline_wait {
+                    Next::Again
+                } else {
+                    let error = message;
+                    Next::End(End::Retry { class, delay, charged: self.charge(), error })
+                }
+            }
+            FailureClass::Transient => self.transient(message, retry_after).await,
+            // The answer was no completion at all: there is nothing to show the judge.
+            FailureClass::BadReply => self.transient(message, retry_after).await,
+            FailureClass::TooLong if self.shrunk => {
+                let reason = UngradedReason::ContextOverflow;
+                let words = format!("too long for the judge's context, shrunk too: {message}");
+                Next::End(self.ungraded(reason, words, model, None))
+            }
+            FailureClass::TooLong => {
+                self.shrunk = true;
+                Next::Again
+            }
+            FailureClass::Refused => {
+                let words = format!("the judge refused: {message}");
+                Next::End(self.ungraded(UngradedReason::Refused, words, model, None))
+            }
+            FailureClass::BadRequest if run.refuse_form(self.form, &message) => Next::Again,
+            FailureClass::BadRequest => match run.health.bad_request(&message) {
+                BadRequest::Leaf => Next::End(End::Dead { class, error: message }),
+                BadRequest::Account => {
+                    let reason = format!(
+                        "the judge calls every request wrong: {message}. Check the judge's \
+                         parameters in the config"
+                    );
+                    Next::End(End::Pause { reason })
+                }
+                BadRequest::Undecided => {
+                    let (delay, charged) = (UNDECIDED_WAIT, self.charge());
+                    Next::End(End::Retry { class, delay, charged, error: message })
+                }
+            },
+            FailureClass::Account => {
+                Next::End(End::Pause { reason: self.account(failure.status, &message) })
+            }
+            FailureClass::LostLease | FailureClass::Internal => {
+                Next::End(End::Dead { class, error: message })
+            }
+        };
+        match next {
+            Next::Again => None,
+            Next::End(end) => Some(end),
+        }
+    }
+
+    /// A failure that may pass: waits, here or in the queue, or gives the leaf up.
+    async fn transient(&mut self, message: String, retry_after: Option<Duration>) -> Next {
+        let Asker { run, policy, budget, stop, .. } = *self.asker;
+        let class = FailureClass::Transient;
+        if !run.health.has_been_reached() {
+            // Nothing is known to be wrong with the leaf while nobody has ever answered.
+            if run.health.unreachable_for(policy.unreachable_after) {
+                let seconds = policy.unreachable_after.as_secs();
+                let reason = format!(
+                    "the judge's endpoint {} was not reached within {seconds} s: {message}. \
+                     Check --base-url and that the server runs",
+                    run.spec.judge.base_url
+                );
+                return Next::End(End::Pause { reason });
+            }
+            let delay = policy.base.min(policy.inline_wait).max(Duration::from_millis(100));
+            return self.sleep(delay, stop).await;
+        }
+        self.failures += 1;
+        if self.failures > policy.transient_attempts {
+            let tries = self.failures;
+            let error = format!("failed {tries} times; the last time: {message}");
+            return Next::End(End::Dead { class, error });
+        }
+        let mut delay = policy.delay(self.failures);
+        if let Some(asked) = retry_after {
+            delay = delay.max(asked.min(policy.throttle_cap));
+        }
+        if !budget.spend() {
+            delay = delay.max(policy.max);
+        }
+        if delay <= policy.inline_wait {
+            return self.sleep(delay, stop).await;
+        }
+        Next::End(End::Retry { class, delay, charged: self.charge(), error: message })
+    }
+
+    async fn sleep(&self, delay: Duration, stop: &CancellationToken) -> Next {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Next::End(End::Release),
+            () = tokio::time::sleep(delay) => Next::Again,
+        }
+    }
+
+    /// Failures to charge the leaf for this claim.
+    fn charge(&self) -> u32 {
+        self.failures - self.claim.failures
+    }
+
+    fn account(&self, status: Option<u16>, message: &str) -> String {
+        let judge = &self.asker.run.spec.judge;
+        let advice = match status {
+            Some(401 | 403) => "Check the key in TRIBUNAL_API_KEY or OPENAI_API_KEY",
+            Some(404) => "Check --model and --base-url (with its /v1)",
+            _ => "Check the account's quota and billing",
+        };
+        let status = status.map_or(String::new(), |status| format!(" ({status})"));
+        format!(
+            "the judge {} at {} refuses{status}: {message}. {advice}",
+            judge.model, judge.base_url
+        )
+    }
+}
