@@ -14,13 +14,13 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{sync::OnceCell, time::Instant};
-use tribunal_core::{BlobHash, Category, Rubric, RunId, RunSpec};
+use tribunal_core::{BlobHash, Category, Rubric, RunId, RunSpec, verdict::Shown};
 use tribunal_evidence::{Evidence, Vocabulary, tokens::DEFAULT_VOCABULARY};
 use tribunal_store::{Store, StoreError};
 
 use crate::{
     limit::Limiter,
-    prompt::{PromptSet, Prompts},
+    prompt::{PromptSet, Prompts, SharedPrompt},
     provider::{Endpoint, Message, Provider},
 };
 
@@ -80,23 +80,9 @@ impl RunContext {
         id: RunId,
         endpoint: impl FnOnce(&RunSpec) -> Result<LimitedProvider, String>,
     ) -> Result<RunContext, ContextError> {
-        let unusable = |what: String| ContextError::Unusable(format!("run {id}: {what}"));
-        let record = store.run(&id).await?;
-        let spec: RunSpec = json(&*store, record.run.spec).await?;
-        if spec.schema != RunSpec::SCHEMA {
-            let (found, known) = (&spec.schema, RunSpec::SCHEMA);
-            return Err(unusable(format!("its spec is {found}; this tribunal knows {known}")));
-        }
-        let bytes = store.blob(spec.rubric.hash).await?;
-        let parsed =
-            Rubric::parse(&spec.rubric.name, &bytes).map_err(|e| unusable(e.to_string()))?;
-        let rubric = spec
-            .options
-            .apply(&parsed)
-            .ok_or_else(|| unusable("its rubric has no Code Development leaf".to_owned()))?;
-        let set: PromptSet = json(&*store, spec.prompt_set.hash).await?;
-        let prompts = Prompts::compile(set).map_err(|error| unusable(error.to_string()))?;
-        let (provider, limiter) = endpoint(&spec).map_err(unusable)?;
+        let (spec, rubric) = recorded(&*store, &id).await?;
+        let prompts = prompts(&*store, &id, &spec).await?;
+        let (provider, limiter) = endpoint(&spec).map_err(|what| unusable(&id, what))?;
         let shared = spec.evidence.keys().map(|c| (*c, Default::default())).collect();
         Ok(RunContext {
             id,
@@ -118,28 +104,11 @@ impl RunContext {
     ///
     /// The store's, or a template's.
     pub async fn shared(&self, category: Category, shrunk: bool) -> Result<Bytes, ContextError> {
-        let unusable = |what: String| ContextError::Unusable(format!("run {}: {what}", self.id));
-        let cells = self
-            .shared
-            .get(&category)
-            .ok_or_else(|| unusable(format!("its spec has no evidence for {category}")))?;
+        let cells = self.shared.get(&category).ok_or_else(|| no_evidence(&self.id, category))?;
         let cell = &cells[usize::from(shrunk)];
         let build = async || -> Result<Bytes, ContextError> {
-            let mut evidence: Evidence = json(&*self.store, self.spec.evidence[&category]).await?;
-            if shrunk {
-                let vocabulary = Vocabulary::named(DEFAULT_VOCABULARY)
-                    .ok_or_else(|| unusable(format!("no vocabulary {DEFAULT_VOCABULARY}")))?;
-                // Counting megabytes takes long: not on the runtime's threads.
-                evidence = tokio::task::spawn_blocking(move || evidence.shrunk(&vocabulary))
-                    .await
-                    .map_err(|error| unusable(error.to_string()))?;
-            }
-            let script = !self.spec.options.code_only;
-            let log = script && category != Category::CodeDevelopment;
-            let prompt = self
-                .prompts
-                .shared(evidence, script, log)
-                .map_err(|error| unusable(error.to_string()))?;
+            let evidence = evidence(&*self.store, self.spec.evidence[&category], shrunk).await?;
+            let prompt = shared_prompt(&self.id, &self.spec, &self.prompts, category, evidence)?;
             let shared = [
                 Message { role: "system", content: &prompt.system },
                 Message { role: "user", content: &prompt.shared },
@@ -148,6 +117,101 @@ impl RunContext {
         };
         cell.get_or_try_init(build).await.cloned()
     }
+}
+
+/// The run's spec, and its rubric, pruned as the spec says.
+///
+/// # Errors
+///
+/// The store's; or the run's record cannot be used with this version.
+pub async fn recorded(store: &dyn Store, id: &RunId) -> Result<(RunSpec, Rubric), ContextError> {
+    let record = store.run(id).await?;
+    let spec: RunSpec = json(store, record.run.spec).await?;
+    if spec.schema != RunSpec::SCHEMA {
+        let (found, known) = (&spec.schema, RunSpec::SCHEMA);
+        return Err(unusable(id, format!("its spec is {found}; this tribunal knows {known}")));
+    }
+    let bytes = store.blob(spec.rubric.hash).await?;
+    let parsed = Rubric::parse(&spec.rubric.name, &bytes).map_err(|e| unusable(id, e))?;
+    let rubric = spec.options.apply(&parsed);
+    let rubric = rubric.ok_or_else(|| unusable(id, "its rubric has no Code Development leaf"))?;
+    Ok((spec, rubric))
+}
+
+/// A category's evidence as a judge is shown it; with `shrunk`, in about half the tokens.
+///
+/// # Errors
+///
+/// The store's; or the blob is no evidence.
+pub async fn evidence(
+    store: &dyn Store,
+    hash: BlobHash,
+    shrunk: bool,
+) -> Result<Evidence, ContextError> {
+    let evidence: Evidence = json(store, hash).await?;
+    if !shrunk {
+        return Ok(evidence);
+    }
+    let vocabulary = Vocabulary::named(DEFAULT_VOCABULARY)
+        .ok_or_else(|| ContextError::Unusable(format!("no vocabulary {DEFAULT_VOCABULARY}")))?;
+    // Counting megabytes takes long: not on the runtime's threads.
+    let shrink = tokio::task::spawn_blocking(move || evidence.shrunk(&vocabulary));
+    shrink.await.map_err(|error| ContextError::Unusable(error.to_string()))
+}
+
+/// The messages of the first question about the leaf at this position, each with its role, as they
+/// go to the judge: rendered again from the run's blobs. `shown` is the verdict's record of what
+/// was shown, or the default for a leaf that was not asked about yet. Calls nobody.
+///
+/// # Errors
+///
+/// The store's; or the run's record cannot be used, or has no leaf at this position.
+pub async fn messages(
+    store: &dyn Store,
+    id: &RunId,
+    position: u32,
+    shown: &Shown,
+) -> Result<Vec<(&'static str, String)>, ContextError> {
+    let (spec, rubric) = recorded(store, id).await?;
+    let prompts = prompts(store, id, &spec).await?;
+    let leaf = rubric.by_position(position);
+    let leaf = leaf.and_then(|index| Some((index, rubric.nodes()[index].category?)));
+    let (index, category) =
+        leaf.ok_or_else(|| unusable(id, format!("it has no leaf at position {position}")))?;
+    let hash = shown.evidence.or_else(|| spec.evidence.get(&category).copied());
+    let hash = hash.ok_or_else(|| no_evidence(id, category))?;
+    let evidence = evidence(store, hash, shown.shrunk).await?;
+    let shared = shared_prompt(id, &spec, &prompts, category, evidence)?;
+    let prior = spec.max_prior_nodes.map(|max| max as usize);
+    let form = shown.reply_form.unwrap_or(spec.judge.reply_form);
+    let leaf = prompts.leaf(&rubric, index, prior, form).map_err(|e| unusable(id, e))?;
+    Ok(vec![("system", shared.system), ("user", shared.shared), ("user", leaf)])
+}
+
+async fn prompts(store: &dyn Store, id: &RunId, spec: &RunSpec) -> Result<Prompts, ContextError> {
+    let set: PromptSet = json(store, spec.prompt_set.hash).await?;
+    Prompts::compile(set).map_err(|error| unusable(id, error))
+}
+
+/// The messages that all leaves of the category share.
+fn shared_prompt(
+    id: &RunId,
+    spec: &RunSpec,
+    prompts: &Prompts,
+    category: Category,
+    evidence: Evidence,
+) -> Result<SharedPrompt, ContextError> {
+    let script = !spec.options.code_only;
+    let log = script && category != Category::CodeDevelopment;
+    prompts.shared(evidence, script, log).map_err(|error| unusable(id, error))
+}
+
+fn unusable(id: &RunId, what: impl std::fmt::Display) -> ContextError {
+    ContextError::Unusable(format!("run {id}: {what}"))
+}
+
+fn no_evidence(id: &RunId, category: Category) -> ContextError {
+    unusable(id, format!("its spec has no evidence for {category}"))
 }
 
 async fn json<T: serde::de::DeserializeOwned>(
