@@ -119,7 +119,7 @@ pub struct Reply {
     /// The provider's request id.
     pub request_id: Option<String>,
     /// The account's limits, where headers state any.
-    pub limits: Option<LimitHeaders>,
+    pub limits: Option<Box<LimitHeaders>>,
 }
 
 /// A call that gave no answer.
@@ -142,7 +142,7 @@ pub struct CallFailure {
     /// Whether an answer that came says that it is simulated.
     pub simulated: bool,
     /// The account's limits, where headers state any.
-    pub limits: Option<LimitHeaders>,
+    pub limits: Option<Box<LimitHeaders>>,
 }
 
 /// Sends one question.

@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 use tribunal_collector::GradeDocument;
 
 use crate::{
-    command::{control::ControlDocument, status::StatusDocument, submit::SubmitDocument},
+    command::{
+        control::ControlDocument, evidence::EvidenceDocument, explain::document::ExplainDocument,
+        judge::check::JudgeCheckDocument, status::StatusDocument, submit::SubmitDocument,
+    },
     config::document::{ConfigCheck, ConfigShow},
     document::{RescoreDocument, RubricCheckDocument, RubricShowDocument},
     exit::Exit,
@@ -35,6 +38,9 @@ fn documents() -> Vec<(&'static str, Schema)> {
         ("resume", schema_for!(ControlDocument)),
         ("cancel", schema_for!(ControlDocument)),
         ("retry", schema_for!(ControlDocument)),
+        ("explain", schema_for!(ExplainDocument)),
+        ("evidence", schema_for!(EvidenceDocument)),
+        ("judge check", schema_for!(JudgeCheckDocument)),
         ("config show", schema_for!(ConfigShow)),
         ("config check", schema_for!(ConfigCheck)),
     ]

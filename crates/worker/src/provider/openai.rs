@@ -172,7 +172,7 @@ impl OpenAiProvider {
             usage: Usage::default(),
             reached: true,
             simulated: headers::simulated(&answer.headers),
-            limits: headers::limits(&answer.headers, jiff::Timestamp::now()),
+            limits: headers::limits(&answer.headers, jiff::Timestamp::now()).map(Box::new),
         }
     }
 
@@ -270,7 +270,7 @@ impl Provider for OpenAiProvider {
             simulated,
             status: answer.status,
             request_id: headers::request_id(&answer.headers),
-            limits: headers::limits(&answer.headers, jiff::Timestamp::now()),
+            limits: headers::limits(&answer.headers, jiff::Timestamp::now()).map(Box::new),
         })
     }
 }
