@@ -5,7 +5,10 @@
 pub(crate) mod collect;
 pub(crate) mod config;
 pub(crate) mod control;
+pub(crate) mod evidence;
+pub(crate) mod explain;
 pub(crate) mod grade;
+pub(crate) mod judge;
 pub(crate) mod prompt;
 pub(crate) mod rescore;
 pub(crate) mod rubric;

@@ -1,108 +1,249 @@
-//! A LEAF on the command line: `#N`, or an id.
+//! Which leaf of a rubric a user means.
 //!
-//! Owns finding the one leaf that is meant. Published rubrics repeat ids, so an id may not be
-//! enough; then the positions are listed, never one of them taken.
+//! Owns the two ways of naming one, `#N` and the id, and what is said where a name fits none or
+//! several. Published rubrics repeat ids, so an id may not be enough.
 
-use anyhow::bail;
-use tribunal_core::{Category, Rubric, rubric::Node};
+use std::{convert::Infallible, fmt, str::FromStr};
 
-/// Positions that an ambiguous id lists.
-const LISTED: usize = 20;
+use tribunal_core::{Category, Rubric};
 
-/// The index in `graded` of the leaf that `name` means: `#N`, the 0-based depth-first leaf index in
-/// `whole`, or an id. `whole` is the rubric as in its file, `graded` what is graded of it.
+/// Places that are named where an id stands at several.
+const PLACES_SHOWN: usize = 20;
+
+/// A leaf as named on the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LeafName {
+    /// `#N`: the 0-based depth-first leaf index in the unpruned rubric.
+    Index(u32),
+    /// The node's id.
+    Id(String),
+}
+
+/// A name that is not one leaf's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum LeafError {
+    /// Nothing has it.
+    #[error(
+        "no leaf `{name}`: the rubric's leaves are #0 to #{last}, and `tribunal rubric show` \
+         lists their ids"
+    )]
+    Unknown {
+        /// The name.
+        name: LeafName,
+        /// Index of the last leaf of the unpruned rubric.
+        last: u32,
+    },
+    /// Several leaves have the id.
+    #[error("`{id}` is the id of {count} leaves; name one of them: {places}")]
+    Ambiguous {
+        /// The id.
+        id: String,
+        /// How many have it.
+        count: usize,
+        /// Their `#N`s.
+        places: String,
+    },
+    /// The id is an inner node's.
+    #[error("`{id}` is a group, not a leaf; its leaves are #{first} to #{last}")]
+    Group {
+        /// The id.
+        id: String,
+        /// Index of its first leaf.
+        first: u32,
+        /// Index of its last leaf.
+        last: u32,
+    },
+    /// The leaf lies below a node that is graded as one.
+    #[error("leaf `{name}` is graded as part of `{part_of}`, over all below it; name that")]
+    Cut {
+        /// The name.
+        name: LeafName,
+        /// Id of the node.
+        part_of: String,
+    },
+    /// The leaf is in the file but not graded.
+    #[error("leaf `{name}` is not graded: the run's options leave {category} leaves out")]
+    LeftOut {
+        /// The name.
+        name: LeafName,
+        /// Its category.
+        category: Category,
+    },
+}
+
+/// Index, among the nodes of `graded`, of the leaf that `name` means. `whole` is the unpruned
+/// rubric that `graded` was made of.
 ///
 /// # Errors
 ///
-/// There is no such leaf, it is not graded by itself, or the id is that of several leaves.
-pub(crate) fn find(name: &str, whole: &Rubric, graded: &Rubric) -> anyhow::Result<usize> {
-    if let Some(number) = name.strip_prefix('#').and_then(|number| number.parse::<u32>().ok()) {
-        return by_number(number, whole, graded);
-    }
-    let found: Vec<(usize, &Node)> = graded.leaves().filter(|(_, node)| node.id == name).collect();
-    match found[..] {
-        [(index, _)] => Ok(index),
-        [] => match whole.nodes().iter().position(|node| node.id == name) {
-            Some(index) if whole.nodes()[index].is_leaf() => not_graded(name, index, whole, graded),
-            Some(_) => bail!("`{name}` is an inner node of the rubric, not a leaf"),
-            None => bail!("the rubric has no leaf `{name}`; `tribunal rubric show` lists them"),
-        },
-        _ => {
-            let place = |(_, node): &(usize, &Node)| match node.leaf_index() {
-                Some(number) => format!("#{number}"),
-                None => format!("the cut node at position {}", node.position()),
-            };
-            let places: Vec<String> = found.iter().take(LISTED).map(place).collect();
-            let more = found.len() - places.len();
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            bail!(
-                "`{name}` is the id of {} leaves: {}{more}. Name one by its number",
-                found.len(),
-                places.join(", ")
-            );
+/// The name fits no leaf, or several; or the leaf that it fits is not graded by itself.
+pub(crate) fn find(name: &LeafName, graded: &Rubric, whole: &Rubric) -> Result<usize, LeafError> {
+    match name {
+        LeafName::Index(wanted) => {
+            let is = |leaf: Option<u32>| leaf == Some(*wanted);
+            if let Some((index, _)) = graded.leaves().find(|(_, node)| is(node.leaf_index())) {
+                return Ok(index);
+            }
+            let at = whole.leaves().find(|(_, node)| is(node.leaf_index()));
+            Err(not_graded(name, at.map(|(at, _)| at), graded, whole))
+        }
+        LeafName::Id(id) => {
+            let found: Vec<usize> =
+                graded.leaves().filter(|(_, node)| node.id == *id).map(|(at, _)| at).collect();
+            match found[..] {
+                [index] => Ok(index),
+                [] => {
+                    let at = whole.leaves().find(|(_, node)| node.id == *id);
+                    Err(at.map_or_else(
+                        || group(id, whole).unwrap_or_else(|| unknown(name, whole)),
+                        |(at, _)| not_graded(name, Some(at), graded, whole),
+                    ))
+                }
+                _ => Err(ambiguous(id, &found, graded)),
+            }
         }
     }
 }
 
-fn by_number(number: u32, whole: &Rubric, graded: &Rubric) -> anyhow::Result<usize> {
-    let Some((index, node)) = whole.leaves().nth(number as usize) else {
-        let last = whole.leaf_count() - 1;
-        bail!("there is no leaf #{number}: the rubric's leaves are #0 to #{last}");
-    };
-    match graded.by_position(node.position()) {
-        Some(found) => Ok(found),
-        None => not_graded(&format!("#{number}"), index, whole, graded),
-    }
+fn unknown(name: &LeafName, whole: &Rubric) -> LeafError {
+    let last = whole.leaves().filter_map(|(_, node)| node.leaf_index()).max();
+    LeafError::Unknown { name: name.clone(), last: last.unwrap_or_default() }
 }
 
-/// Says what becomes of a leaf that is in the rubric but not graded by itself.
-fn not_graded(name: &str, index: usize, whole: &Rubric, graded: &Rubric) -> anyhow::Result<usize> {
-    let cut = whole.ancestors(index).into_iter().find_map(|above| {
-        let above = graded.by_position(whole.nodes()[above].position())?;
-        Some(&graded.nodes()[above]).filter(|node| node.category == Some(Category::Subtree))
+/// Why the leaf at this index of the unpruned rubric is not graded by itself.
+fn not_graded(name: &LeafName, at: Option<usize>, graded: &Rubric, whole: &Rubric) -> LeafError {
+    let Some(at) = at else { return unknown(name, whole) };
+    let node = &whole.nodes()[at];
+    let above = whole.ancestors(at).into_iter().find_map(|ancestor| {
+        let index = graded.by_position(whole.nodes()[ancestor].position())?;
+        Some(&graded.nodes()[index]).filter(|node| node.is_leaf())
     });
-    match cut {
-        Some(cut) => {
-            bail!("{name} is not graded by itself but as part of the cut node `{}`", cut.id)
+    match (above, node.category) {
+        (Some(above), _) => LeafError::Cut { name: name.clone(), part_of: above.id.clone() },
+        (None, Some(category)) => LeafError::LeftOut { name: name.clone(), category },
+        (None, None) => unknown(name, whole),
+    }
+}
+
+fn group(id: &str, whole: &Rubric) -> Option<LeafError> {
+    let at = whole.nodes().iter().position(|node| node.id == id)?;
+    let below = &whole.nodes()[at..whole.end(at)];
+    let first = below.iter().find_map(|node| node.leaf_index())?;
+    let last = below.iter().rev().find_map(|node| node.leaf_index())?;
+    Some(LeafError::Group { id: id.to_owned(), first, last })
+}
+
+fn ambiguous(id: &str, found: &[usize], graded: &Rubric) -> LeafError {
+    let place = |at: &usize| {
+        let node = &graded.nodes()[*at];
+        match node.leaf_index() {
+            Some(leaf) => format!("#{leaf}"),
+            // A cut node is no leaf of the file.
+            None => format!("the group at position {}", node.position()),
         }
-        None => bail!("{name} is not graded: only Code Development leaves are"),
+    };
+    let mut places: Vec<String> = found.iter().take(PLACES_SHOWN).map(place).collect();
+    if found.len() > PLACES_SHOWN {
+        places.push("…".to_owned());
+    }
+    LeafError::Ambiguous { id: id.to_owned(), count: found.len(), places: places.join(", ") }
+}
+
+// === impl LeafName ===
+
+impl FromStr for LeafName {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let digits = text.strip_prefix('#').filter(|digits| !digits.is_empty());
+        let index = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        Ok(match index {
+            // What is too large for an index is too large for a rubric.
+            Some(digits) => LeafName::Index(digits.parse().unwrap_or(u32::MAX)),
+            None => LeafName::Id(text.to_owned()),
+        })
+    }
+}
+
+impl fmt::Display for LeafName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LeafName::Index(index) => write!(f, "#{index}"),
+            LeafName::Id(id) => f.write_str(id),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+    use tribunal_core::run::GradeOptions;
+
     use super::*;
 
-    const RUBRIC: &str = r#"{"id": "root", "requirements": "r", "weight": 1, "sub_tasks": [
-        {"id": "g", "requirements": "g", "weight": 1, "sub_tasks": [
-            {"id": "a", "requirements": "a", "weight": 1, "sub_tasks": [],
-                "task_category": "Code Development"},
-            {"id": "b", "requirements": "b", "weight": 1, "sub_tasks": [],
-                "task_category": "Code Execution"}]},
-        {"id": "a", "requirements": "c", "weight": 1, "sub_tasks": [],
-            "task_category": "Code Development"}]}"#;
+    fn node(id: &str, category: Option<&str>, children: Vec<Value>) -> Value {
+        json!({
+            "id": id, "requirements": format!("About {id}."), "weight": 1,
+            "task_category": category, "sub_tasks": children,
+        })
+    }
+
+    /// Leaves: a #0, twice #1, b #2, twice #3, c #4.
+    fn rubric() -> Rubric {
+        let code = Some("Code Development");
+        let tree = node(
+            "root",
+            None,
+            vec![
+                node("a", code, vec![]),
+                node(
+                    "group",
+                    None,
+                    vec![node("twice", code, vec![]), node("b", Some("Code Execution"), vec![])],
+                ),
+                node("twice", code, vec![]),
+                node("c", Some("Result Analysis"), vec![]),
+            ],
+        );
+        Rubric::parse("rubric.json", tree.to_string().as_bytes()).expect("valid")
+    }
+
+    fn find_in(name: &str, options: GradeOptions) -> Result<String, LeafError> {
+        let whole = rubric();
+        let graded = options.apply(whole.clone()).expect("something is left");
+        let name: LeafName = name.parse().unwrap_or_else(|never| match never {});
+        find(&name, &graded, &whole).map(|index| graded.nodes()[index].id.clone())
+    }
 
     #[test]
-    fn a_leaf_is_found_or_said_why_not() {
-        let whole = Rubric::parse("rubric", RUBRIC.as_bytes()).expect("a rubric");
-        let position = |name: &str, graded: &Rubric| {
-            let found = find(name, &whole, graded).map_err(|error| error.to_string())?;
-            Ok::<u32, String>(graded.nodes()[found].position())
-        };
-        assert_eq!(position("#0", &whole), Ok(2));
-        assert_eq!(position("#2", &whole), Ok(4));
-        assert_eq!(position("b", &whole), Ok(3));
-        let said = |name: &str, graded: &Rubric| position(name, graded).expect_err("no leaf");
-        assert_eq!(said("a", &whole), "`a` is the id of 2 leaves: #0, #2. Name one by its number");
-        assert_eq!(said("#3", &whole), "there is no leaf #3: the rubric's leaves are #0 to #2");
-        assert!(said("g", &whole).contains("inner node"));
-        assert!(said("x", &whole).contains("no leaf `x`"));
+    fn names_are_indices_or_ids() {
+        let all = |name| find_in(name, GradeOptions::default()).map_err(|error| error.to_string());
+        assert_eq!(all("#0").as_deref(), Ok("a"));
+        assert_eq!(all("#3").as_deref(), Ok("twice"));
+        assert_eq!(all("b").as_deref(), Ok("b"));
+        let ambiguous = all("twice").expect_err("two");
+        assert!(ambiguous.contains("2 leaves") && ambiguous.ends_with("#1, #3"), "{ambiguous}");
+        let group = all("group").expect_err("inner");
+        assert!(group.contains("#1 to #2"), "{group}");
+        for unknown in ["#5", "#99999999999", "#", "#x", "d", ""] {
+            let said = all(unknown).expect_err("none");
+            assert!(said.contains("#0 to #4") && said.contains(unknown), "{said}");
+        }
+    }
 
-        let cut = whole.cut(2);
-        assert_eq!((position("g", &cut), position("a", &cut)), (Ok(1), Ok(4)));
-        assert!(said("#1", &cut).contains("part of the cut node `g`"));
-        let code = whole.only(Category::CodeDevelopment).expect("some code");
-        assert_eq!(position("#2", &code), Ok(4));
-        assert!(said("b", &code).contains("only Code Development"));
+    #[test]
+    fn what_is_pruned_says_so() {
+        let code_only = GradeOptions { code_only: true, ..GradeOptions::default() };
+        // The indices stay those of the unpruned rubric.
+        assert_eq!(find_in("#3", code_only).as_deref(), Ok("twice"));
+        for name in ["#2", "b"] {
+            let error = find_in(name, code_only).expect_err("left out");
+            assert!(matches!(error, LeafError::LeftOut { .. }), "{error}");
+        }
+        let cut = GradeOptions { max_depth: Some(2), ..GradeOptions::default() };
+        assert_eq!(find_in("group", cut).as_deref(), Ok("group"));
+        assert_eq!(find_in("twice", cut).as_deref(), Ok("twice"));
+        let error = find_in("#2", cut).expect_err("below");
+        assert_eq!(error.to_string().split('`').nth(3), Some("group"), "{error}");
     }
 }

@@ -22,8 +22,8 @@ use tribunal_core::RunState;
 
 use crate::{
     command::{
-        Context, collect, config as config_command, control, grade, prompt, rescore, rubric,
-        schema, sim, status, submit, work,
+        Context, collect, config as config_command, control, evidence, explain, grade, judge,
+        prompt, rescore, rubric, schema, sim, status, submit, work,
     },
     exit::{BAD_INPUT, Exit},
 };
@@ -68,6 +68,12 @@ enum Command {
     Cancel(control::ControlArgs),
     /// Put a run's dead and ungraded leaves back in the queue
     Retry(control::RetryArgs),
+    /// Show everything that is known of one leaf of a run
+    Explain(explain::ExplainArgs),
+    /// List what the judge would be shown of a submission
+    Evidence(evidence::EvidenceArgs),
+    /// Try a judge's endpoint
+    Judge(judge::JudgeCommandArgs),
     /// Show the resolved config, or check a file
     Config(config_command::ConfigArgs),
     /// Run the simulated judge as a server on loopback
@@ -107,6 +113,9 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Resume(args) => control::run(args, "resume", RunState::Active, &context).await,
         Command::Cancel(args) => control::run(args, "cancel", RunState::Cancelled, &context).await,
         Command::Retry(args) => control::retry(args, &context).await,
+        Command::Explain(args) => explain::run(args, &context).await,
+        Command::Evidence(args) => evidence::run(args, &context).await,
+        Command::Judge(args) => judge::run(args, &context).await,
         Command::Config(args) => config_command::run(args, json, context.config.as_deref()),
         Command::Sim(args) => sim::run(args).await,
         Command::Schema(args) => schema::run(args),

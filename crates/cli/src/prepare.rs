@@ -1,14 +1,11 @@
 //! From files to a run in the store: what is graded, by whom, on which evidence.
 //!
 //! Owns the way from the command line's inputs to a spec and its tasks. Everything a worker needs
-//! is a blob afterwards. No judge is called here.
+//! is a blob afterwards. No judge is called here. The evidence is `evidence`'s.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::Path,
-    sync::{Arc, mpsc},
-};
+pub(crate) mod evidence;
+
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use tribunal_core::{
@@ -16,15 +13,10 @@ use tribunal_core::{
     ids::FieldHasher,
     run::{GradeOptions, Input},
 };
-use tribunal_evidence::{
-    Assembler, Evidence, FileEntry, Limits, Snapshot, SnapshotError, View, Vocabulary,
-    assemble::Context,
-    snapshot::{REPRODUCE_LOG, REPRODUCE_SH},
-    tokens::DEFAULT_VOCABULARY,
-};
 use tribunal_store::{NewRun, RunRecord, Store};
-use tribunal_worker::{PromptSet, prompt::Prompts, rule};
+use tribunal_worker::{PromptSet, prompt::Prompts};
 
+use self::evidence::{Material, Texts};
 use crate::{
     args::InputArgs,
     baseline,
@@ -36,9 +28,6 @@ const LEAF_TOKENS: usize = 1_500;
 
 /// Tasks enqueued in one call.
 const ENQUEUE_PAGE: usize = 5_000;
-
-/// Texts on their way from the snapshot to the store at once.
-const TEXTS_IN_FLIGHT: usize = 16;
 
 /// A run as prepared and recorded.
 pub(crate) struct Prepared {
@@ -96,30 +85,28 @@ pub(crate) async fn prepare(
             inputs.rubric.display()
         )
     })?;
-    let whole = uncut.as_ref().unwrap_or(&rubric);
-    let paper = text("paper", "--paper", inputs.paper.as_deref())?;
-    let addendum = text("addendum", "--addendum", inputs.addendum.as_deref())?;
-    let judge_addendum =
-        text("judge addendum", "--judge-addendum", inputs.judge_addendum.as_deref())?;
-    let snapshot = snapshot(&inputs.submission, config, store).await?;
+    let texts = Texts::read(
+        inputs.paper.as_deref(),
+        inputs.addendum.as_deref(),
+        inputs.judge_addendum.as_deref(),
+    )?;
+    let snapshot = evidence::snapshot(&inputs.submission, config, store).await?;
 
+    let whole = uncut.as_ref().unwrap_or(&rubric);
+
+    let material = Material { texts: &texts, snapshot: &snapshot, config, judge, store };
     let mut evidence = BTreeMap::new();
-    let shown = Shown {
-        paper: paper.as_ref().map(|(_, text)| text.as_str()),
-        addendum: addendum.as_ref().map(|(_, text)| text.as_str()),
-        judge_addendum: judge_addendum.as_ref().map(|(_, text)| text.as_str()),
-        snapshot: &snapshot,
-        config,
-        judge,
-        store,
-    };
     for category in rubric.category_counts().into_keys() {
-        evidence.insert(category, shown.evidence(category, options).await?);
+        let shown = material.assemble(category, options.code_only).await?;
+        let (tokens, rule) = (shown.evidence.tokens, shown.rule);
+        let hashes = store.put_blobs(vec![serde_json::to_vec(&shown.evidence)?]).await?;
+        evidence.insert(category, CategoryEvidence { hash: hashes[0], tokens, rule });
     }
 
     let mut blobs = vec![rubric_bytes, serde_json::to_vec(&snapshot)?, serde_json::to_vec(&set)?];
+    let Texts { paper, addendum, judge_addendum } = &texts;
     blobs.extend(
-        [&paper, &addendum, &judge_addendum]
+        [paper, addendum, judge_addendum]
             .into_iter()
             .flatten()
             .map(|(_, text)| text.clone().into_bytes()),
@@ -133,9 +120,9 @@ pub(crate) async fn prepare(
         schema: RunSpec::SCHEMA.to_owned(),
         tribunal: env!("CARGO_PKG_VERSION").to_owned(),
         rubric: Input { name: inputs.rubric.display().to_string(), hash: hashes[0] },
-        paper: named(&paper),
-        addendum: named(&addendum),
-        judge_addendum: named(&judge_addendum),
+        paper: named(paper),
+        addendum: named(addendum),
+        judge_addendum: named(judge_addendum),
         submission: Input { name: inputs.submission.display().to_string(), hash: hashes[1] },
         evidence: evidence.iter().map(|(category, e)| (*category, e.hash)).collect(),
         options,
@@ -247,120 +234,12 @@ fn content_key(
     hasher.content_key()
 }
 
-/// Walks the submission and puts its texts into the store as they come.
-async fn snapshot(
-    submission: &Path,
-    config: &Config,
-    store: &Arc<dyn Store>,
-) -> anyhow::Result<Snapshot> {
-    let limits = Limits {
-        max_entries: config.limits.max_files,
-        max_total_bytes: config.limits.max_total_bytes,
-        max_depth: config.limits.max_depth as usize,
-        max_path_bytes: config.limits.max_path_bytes as usize,
-        file_max_bytes: config.evidence.file_max_bytes,
-    };
-    let root = submission.to_owned();
-    let (texts, mut received) = tokio::sync::mpsc::channel::<(String, Answer)>(TEXTS_IN_FLIGHT);
-    let walk = tokio::task::spawn_blocking(move || {
-        Snapshot::take(&root, &limits, |text| {
-            let (answer, answered) = mpsc::channel();
-            let gone = |_| "the store does not answer".to_owned();
-            texts.blocking_send((text, answer)).map_err(|error| gone(error.to_string()))?;
-            answered.recv().map_err(|error| gone(error.to_string()))?
-        })
-    });
-    while let Some((text, answer)) = received.recv().await {
-        let hashes = store.put_blobs(vec![text.into_bytes()]).await;
-        let _ = answer.send(hashes.map(|hashes| hashes[0]).map_err(|error| error.to_string()));
-    }
-    let taken: Result<Snapshot, SnapshotError> = walk.await?;
-    Ok(taken?)
-}
-
-/// The answer to a text that was sent to the store.
-type Answer = mpsc::Sender<Result<BlobHash, String>>;
-
-/// What all categories' evidence is made of.
-struct Shown<'a> {
-    paper: Option<&'a str>,
-    addendum: Option<&'a str>,
-    judge_addendum: Option<&'a str>,
-    snapshot: &'a Snapshot,
-    config: &'a Config,
-    judge: &'a ResolvedJudge,
-    store: &'a Arc<dyn Store>,
-}
-
-impl Shown<'_> {
-    /// Assembles the category's evidence and puts it into the store.
-    async fn evidence(
-        &self,
-        category: Category,
-        options: GradeOptions,
-    ) -> anyhow::Result<CategoryEvidence> {
-        let facts = &self.judge.facts;
-        let vocabulary = Vocabulary::named(&facts.tokenizer)
-            .or_else(|| Vocabulary::named(DEFAULT_VOCABULARY))
-            .context("the embedded vocabularies are gone")?;
-        let view = View::new(self.snapshot, category, None, options.code_only);
-        let script = self.text(REPRODUCE_SH).await?;
-        let log = self.text(REPRODUCE_LOG).await?;
-        let context = Context {
-            paper: self.paper,
-            addendum: self.addendum,
-            judge_addendum: self.judge_addendum,
-            script: script.as_deref(),
-            log: log.as_deref(),
-        };
-        let window = usize::try_from(facts.prompt_tokens(self.judge.spec.max_output_tokens))?;
-        let files = self.config.evidence.token_budget.map(usize::try_from).transpose()?;
-        let mut assembler = Assembler::new(&view, context, &vocabulary, window, 0, files);
-        for file in &view.files {
-            let content = match file.text.filter(|_| assembler.has_room()) {
-                Some(hash) => Some(self.blob(hash).await?),
-                None => None,
-            };
-            assembler.file(file, content.as_deref());
-        }
-        let evidence: Evidence = assembler.finish();
-        let untouched = category == Category::ResultAnalysis && !view.touched;
-        let rule = baseline::rule(&self.judge.spec)
-            .or_else(|| untouched.then(|| rule::NOTHING_REPRODUCED.to_owned()));
-        let tokens = evidence.tokens;
-        let hashes = self.store.put_blobs(vec![serde_json::to_vec(&evidence)?]).await?;
-        Ok(CategoryEvidence { hash: hashes[0], tokens, rule })
-    }
-
-    async fn text(&self, path: &str) -> anyhow::Result<Option<String>> {
-        match self.snapshot.file(path).and_then(|file: &FileEntry| file.text) {
-            Some(hash) => Ok(Some(self.blob(hash).await?)),
-            None => Ok(None),
-        }
-    }
-
-    async fn blob(&self, hash: BlobHash) -> anyhow::Result<String> {
-        let bytes = self.store.blob(hash).await?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    }
-}
-
 fn read(noun: &str, flag: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
     if path.is_dir() {
         bail!("the {noun} {} is a folder, not a file. Check {flag}", path.display());
     }
     fs::read(path)
         .with_context(|| format!("the {noun} {} cannot be read. Check {flag}", path.display()))
-}
-
-/// The file's name and text, where one is given.
-fn text(noun: &str, flag: &str, path: Option<&Path>) -> anyhow::Result<Option<(String, String)>> {
-    let Some(path) = path else { return Ok(None) };
-    let bytes = read(noun, flag, path)?;
-    let text = String::from_utf8(bytes).ok().with_context(|| {
-        format!("the {noun} {} is not UTF-8 text; give Markdown or plain text", path.display())
-    })?;
-    Ok(Some((path.display().to_string(), text)))
 }
 
 /// The judge's spec with the base URL that its answers are known by.

@@ -1,6 +1,7 @@
 //! Text for terminals: what it may hold and how numbers look in it.
 //!
-//! Owns shortening and number formats. Rubrics come from others: control characters never pass.
+//! Owns shortening, number formats, and what is done with characters that a terminal would act on.
+//! Rubrics, submissions and judges' replies come from others: no such character passes.
 
 use std::io::{self, IsTerminal};
 
@@ -31,7 +32,7 @@ impl TextStyle {
 
     /// `text` on one line without control characters, cut to `width` characters.
     pub(crate) fn shorten(self, text: &str, width: usize) -> String {
-        let words = text.split(|c: char| c.is_whitespace() || c.is_control());
+        let words = text.split(|c: char| c.is_whitespace() || is_acted_on(c));
         let mut line = String::new();
         for word in words.filter(|word| !word.is_empty()) {
             if !line.is_empty() {
@@ -64,6 +65,46 @@ impl TextStyle {
     }
 }
 
+/// `text` as a terminal may show it, its lines and tabs kept: every other control character, escape
+/// sequences among them, and every character that reorders or hides text stands there in its
+/// escaped form, such as `\u{1b}`.
+pub fn sanitize(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\n' | '\t' => safe.push(c),
+            '\r' if chars.peek() == Some(&'\n') => {}
+            c if is_acted_on(c) => safe.extend(c.escape_unicode()),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+/// As [`sanitize`], on one line: line breaks and tabs are escaped too.
+pub fn sanitize_line(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in sanitize(text).chars() {
+        match c {
+            '\n' | '\t' => safe.extend(c.escape_default()),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+/// Whether a terminal does something at this character instead of showing it: control characters
+/// (C0, DEL, C1), line and paragraph separators, bidirectional marks, embeddings, overrides and
+/// isolates, zero-width spaces, and tags. The joiners are left: words are written with them.
+fn is_acted_on(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}')
+}
+
 /// A share in percent; rounded down, so that 100% says that nothing is missing.
 pub(crate) fn percent(share: f64) -> String {
     // The nudge keeps what is whole in decimals, such as 0.3, from falling to 29.9%.
@@ -74,7 +115,7 @@ pub(crate) fn percent(share: f64) -> String {
 }
 
 /// A count with its thousands apart.
-pub(crate) fn thousands(count: u64) -> String {
+pub fn thousands(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -87,7 +128,7 @@ pub(crate) fn thousands(count: u64) -> String {
 }
 
 /// A duration for people.
-pub(crate) fn duration(ms: u64) -> String {
+pub fn duration(ms: u64) -> String {
     let seconds = ms / 1000;
     match seconds {
         0..60 => format!("{}.{} s", seconds, ms % 1000 / 100),
@@ -109,6 +150,19 @@ mod tests {
         let unicode = TextStyle { unicode: true, ..style };
         assert_eq!(unicode.shorten("äöüäöüäöüäöü", 10), "äöüäöüäöü…");
         assert_eq!(style.shorten(&"word ".repeat(100_000), 12), "word word...");
+    }
+
+    #[test]
+    fn nothing_that_a_terminal_acts_on_passes() {
+        assert_eq!(sanitize("a\tb\r\nc — 日本 👩\u{200d}🔬\n"), "a\tb\nc — 日本 👩\u{200d}🔬\n");
+        assert_eq!(sanitize("\u{1b}[2J\u{7}x\ry"), "\\u{1b}[2J\\u{7}x\\u{d}y");
+        assert_eq!(sanitize("\u{9b}31m\u{202e}pass\u{2066}"), "\\u{9b}31m\\u{202e}pass\\u{2066}");
+        assert_eq!(sanitize_line("a\n\tb\u{1b}"), "a\\n\\tb\\u{1b}");
+        assert_eq!(TextStyle::PLAIN.shorten("a\u{202e}b", 20), "a b");
+        for c in (0..=u32::from(char::MAX)).filter_map(char::from_u32) {
+            let shown = sanitize(&c.to_string());
+            assert!(matches!(c, '\n' | '\t') || !shown.chars().any(is_acted_on), "{c:?}");
+        }
     }
 
     #[test]

@@ -22,9 +22,10 @@ use crate::{
     parse::{self, Parsed},
     pool::EventSink,
     provider::{CallFailure, Finish, Message, Question, Reply},
+    recorded::ContextError,
     retry::{RetryBudget, RetryPolicy},
     rule,
-    run_context::{ContextError, RunContext, Shared},
+    run_context::{RunContext, Shared},
 };
 
 /// How a claim ended.
@@ -150,18 +151,18 @@ impl Turn<'_> {
         let rationale = Rationale { explanation, ..Rationale::default() };
         let source = VerdictSource::Rule { name: rule.to_owned() };
         let outcome = Outcome::Graded { score };
-        self.verdict(outcome, source, rationale, self.asker.run.spec.judge.model.clone(), None)
+        self.verdict(outcome, source, rationale, self.asker.run.run.spec.judge.model.clone(), None)
     }
 
     async fn ask_until_end(&mut self) -> Result<End, ContextError> {
         let Asker { run, stop, .. } = *self.asker;
-        let Some(index) = run.rubric.by_position(self.claim.task.position) else {
+        let Some(index) = run.run.rubric.by_position(self.claim.task.position) else {
             let error = "the run's rubric has no node at this position".to_owned();
             return Ok(End::Dead { class: FailureClass::Internal, error });
         };
         loop {
             self.form = run.form();
-            let leaf = run.run_prompts(self.form).leaf(index, &[]).map_err(unusable)?;
+            let leaf = run.run.prompts(self.form).leaf(index, &[]).map_err(unusable)?;
             let shared = run.shared(self.category, self.shrunk).await?;
             self.shared = Some(Arc::clone(&shared));
             let waited = tokio::select! {
@@ -199,7 +200,7 @@ impl Turn<'_> {
         }
         let fractional = self.category.is_fractional();
         let question = Question {
-            judge: &run.spec.judge,
+            judge: &run.run.spec.judge,
             form: self.form,
             prefix: shared.prefix.clone(),
             messages,
@@ -273,14 +274,14 @@ impl Turn<'_> {
                 return Ok(Some(self.verdict(outcome, source, rationale, reply.model, content)));
             }
             (_, Finish::Length) => {
-                let cap = run.spec.judge.max_output_tokens;
+                let cap = run.run.spec.judge.max_output_tokens;
                 format!("it was cut off at {cap} tokens; be shorter")
             }
             (Err(problem), _) => problem.0,
         };
         self.report_last(Some(FailureClass::BadReply), &problem);
         if self.repairs.len() < policy.bad_reply_attempts as usize {
-            let repair = run.prompts.repair(&problem, self.category).map_err(unusable)?;
+            let repair = run.run.repair(&problem, self.category)?;
             // A long answer that was cut off is no use to the judge, nor its price.
             let shown: String = reply.content.chars().take(SHOWN_OF_BAD_REPLY).collect();
             self.repairs.push((shown, repair));
@@ -322,7 +323,7 @@ impl Turn<'_> {
             rationale,
             content_key: task.content_key,
             model,
-            simulated: self.simulated || self.asker.run.spec.judge.is_builtin_sim(),
+            simulated: self.simulated || self.asker.run.run.spec.judge.is_builtin_sim(),
             reply,
             shown: self.shown(),
             suspected_injection: self
@@ -346,7 +347,7 @@ impl Turn<'_> {
         let quotes = &parsed.rationale.evidence;
         let unfounded = quotes.iter().any(|quote| quote.verified == Some(false));
         let none = parsed.score > 0.0 && quotes.is_empty() && self.form != ReplyForm::Text;
-        self.asker.run.spec.require_evidence && !self.asked_for_evidence && (unfounded || none)
+        self.asker.run.run.spec.require_evidence && !self.asked_for_evidence && (unfounded || none)
     }
 
     /// What the judge was shown; nothing where no judge was asked.
@@ -355,7 +356,7 @@ impl Turn<'_> {
             return Shown::default();
         }
         Shown {
-            evidence: self.asker.run.spec.evidence.get(&self.category).copied(),
+            evidence: self.asker.run.run.spec.evidence.get(&self.category).copied(),
             shrunk: self.shrunk,
             selected: Vec::new(),
             reply_form: Some(self.form),

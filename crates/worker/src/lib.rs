@@ -4,12 +4,14 @@
 //! and reads no submission; what it needs is in the store. It meets the collector only there.
 
 pub mod attempt;
+pub mod health;
 pub mod limit;
 pub mod outbox;
 pub mod parse;
 pub mod pool;
 pub mod prompt;
 pub mod provider;
+pub mod recorded;
 pub mod retry;
 pub mod rule;
 pub mod run_context;

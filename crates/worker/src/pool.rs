@@ -21,8 +21,9 @@ use crate::{
     attempt::{Asker, Attempted, End},
     outbox::{self, Finished, Leases},
     provider::ResolveEndpoint,
+    recorded::ContextError,
     retry::{RetryBudget, RetryPolicy},
-    run_context::{ContextError, Providers, RunContext},
+    run_context::{Providers, RunContext},
 };
 
 /// How a pool works.

@@ -96,6 +96,26 @@ pub enum Finish {
     Other,
 }
 
+/// One of an account's limits, as an answer's headers state it; every part may be missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LimitWindow {
+    /// What the window allows: requests or tokens.
+    pub limit: Option<u64>,
+    /// What is left of it.
+    pub remaining: Option<u64>,
+    /// Time until the window is whole again, from the moment of the answer.
+    pub reset: Option<Duration>,
+}
+
+/// What an answer's headers say of the account's limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LimitHeaders {
+    /// Of requests.
+    pub requests: Option<LimitWindow>,
+    /// Of tokens.
+    pub tokens: Option<LimitWindow>,
+}
+
 /// An answer.
 #[derive(Clone, Debug)]
 pub struct Reply {
@@ -107,12 +127,18 @@ pub struct Reply {
     pub model: String,
     /// Tokens.
     pub usage: Usage,
+    /// Whether the reply states its tokens; zeros stand in `usage` where it does not.
+    pub reports_usage: bool,
+    /// Whether it states how many of them were cached, be it none.
+    pub reports_cached: bool,
     /// Whether the reply says that it is simulated.
     pub simulated: bool,
     /// HTTP status.
     pub status: u16,
     /// The provider's request id.
     pub request_id: Option<String>,
+    /// The account's limits, where headers state any.
+    pub limits: Option<Box<LimitHeaders>>,
 }
 
 /// A call that gave no answer.
@@ -134,6 +160,8 @@ pub struct CallFailure {
     pub reached: bool,
     /// Whether an answer that came says that it is simulated.
     pub simulated: bool,
+    /// The account's limits, where headers state any.
+    pub limits: Option<Box<LimitHeaders>>,
 }
 
 /// Sends one question.

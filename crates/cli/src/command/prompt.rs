@@ -26,7 +26,8 @@ use crate::{
     command::Context,
     engine,
     exit::Exit,
-    leaf, output, prepare,
+    leaf::{self, LeafName},
+    output, prepare,
     progress::note,
 };
 
@@ -43,7 +44,7 @@ pub(crate) struct PromptArgs {
     judge: JudgeArgs,
     /// The leaf: `#N`, its 0-based number in the rubric, or its id
     #[arg(long, value_name = "LEAF", required_unless_present = "check")]
-    leaf: Option<String>,
+    leaf: Option<LeafName>,
     /// Only say what is wrong with a prompt set; exit 1 when it cannot be used
     #[arg(long, value_name = "NAME|DIR", conflicts_with_all = ["rubric", "submission", "leaf"])]
     check: Option<String>,
@@ -185,7 +186,7 @@ pub(crate) async fn run(args: PromptArgs, context: &Context) -> anyhow::Result<E
 async fn render(
     inputs: &InputArgs,
     judge: &JudgeArgs,
-    name: &str,
+    name: &LeafName,
     context: &Context,
 ) -> anyhow::Result<PromptDocument> {
     let config = context.load(&inputs.flags())?;
@@ -201,7 +202,7 @@ async fn render(
     };
     let rubric = applied(spec.options)?;
     let whole = applied(GradeOptions { max_depth: None, ..spec.options })?;
-    let index = leaf::find(name, &parsed, &rubric)?;
+    let index = leaf::find(name, &rubric, &parsed)?;
     let node = &rubric.nodes()[index];
     let category = node.category.context("an inner node is asked about nothing")?;
 

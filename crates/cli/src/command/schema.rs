@@ -10,6 +10,9 @@ use tribunal_collector::GradeDocument;
 use crate::{
     command::{
         control::ControlDocument,
+        evidence::EvidenceDocument,
+        explain::document::ExplainDocument,
+        judge::check::JudgeCheckDocument,
         prompt::{PromptCheckDocument, PromptDocument},
         status::StatusDocument,
         submit::SubmitDocument,
@@ -42,6 +45,9 @@ fn documents() -> Vec<(&'static str, Schema)> {
         ("resume", schema_for!(ControlDocument)),
         ("cancel", schema_for!(ControlDocument)),
         ("retry", schema_for!(ControlDocument)),
+        ("explain", schema_for!(ExplainDocument)),
+        ("evidence", schema_for!(EvidenceDocument)),
+        ("judge check", schema_for!(JudgeCheckDocument)),
         ("config show", schema_for!(ConfigShow)),
         ("config check", schema_for!(ConfigCheck)),
     ]

@@ -140,16 +140,29 @@ impl Config {
         self.adhoc_judge_with(base_url, model, &|variable| std::env::var_os(variable))
     }
 
+    /// The judge with this name, for commands that call nobody: no key is read.
+    ///
+    /// # Errors
+    ///
+    /// There is none with the name.
+    pub(crate) fn judge_without_key(&self, name: &str) -> Result<ResolvedJudge, JudgeError> {
+        Ok(self.settings(name)?.resolve(name, self, ApiKey::NotSet))
+    }
+
     pub(super) fn judge_with(
         &self,
         name: &str,
         environment: Environment<'_>,
     ) -> Result<ResolvedJudge, JudgeError> {
-        let settings = self.judges.get(name).ok_or_else(|| JudgeError::Unknown {
+        let settings = self.settings(name)?;
+        Ok(settings.resolve(name, self, settings.key(name, environment)?))
+    }
+
+    fn settings(&self, name: &str) -> Result<&JudgeSettings, JudgeError> {
+        self.judges.get(name).ok_or_else(|| JudgeError::Unknown {
             name: name.to_owned(),
             known: self.judge_names().collect::<Vec<_>>().join(", "),
-        })?;
-        settings.resolve(name, self, environment)
+        })
     }
 
     pub(super) fn adhoc_judge_with(
@@ -175,7 +188,7 @@ impl Config {
             let nameless = |problem| Problem { key: String::new(), ..problem };
             return Err(JudgeError::Flags(reader.problems.into_iter().map(nameless).collect()));
         }
-        settings.resolve(ADHOC, self, environment)
+        Ok(settings.resolve(ADHOC, self, settings.key(ADHOC, environment)?))
     }
 
     /// The state of a judge's key, for people: its value is never part of it.
@@ -201,15 +214,10 @@ impl Config {
 // === impl JudgeSettings ===
 
 impl JudgeSettings {
-    fn resolve(
-        &self,
-        name: &str,
-        config: &Config,
-        environment: Environment<'_>,
-    ) -> Result<ResolvedJudge, JudgeError> {
+    fn resolve(&self, name: &str, config: &Config, api_key: ApiKey) -> ResolvedJudge {
         let facts = config.models.get(&self.model);
         let cap_field = self.output_cap_field.unwrap_or(facts.output_cap_field);
-        Ok(ResolvedJudge {
+        ResolvedJudge {
             spec: JudgeSpec {
                 name: name.to_owned(),
                 base_url: self.base_url.clone(),
@@ -226,14 +234,14 @@ impl JudgeSettings {
                 reasoning_effort: self.reasoning_effort.clone(),
                 extra_body: self.extra_body.clone(),
             },
-            api_key: self.key(name, environment)?,
+            api_key,
             requests_per_minute: self.requests_per_minute,
             timeout: self.timeout,
             connect_timeout: self.connect_timeout,
             azure_api_version: self.azure_api_version.clone(),
             headers: self.headers.clone(),
             facts,
-        })
+        }
     }
 
     fn key(&self, judge: &str, environment: Environment<'_>) -> Result<ApiKey, JudgeError> {

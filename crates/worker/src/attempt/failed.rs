@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tribunal_core::{FailureClass, UngradedReason, event::Event};
 
 use super::{Asker, End, Turn};
-use crate::{provider::CallFailure, run_context::BadRequest};
+use crate::{health::BadRequest, provider::CallFailure};
 
 /// Wait before a leaf is claimed again after a 400 of which nobody knows yet whose fault it is.
 const UNDECIDED_WAIT: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ impl Turn<'_> {
     pub(super) async fn failed(&mut self, failure: CallFailure) -> Option<End> {
         let Asker { run, policy, events, .. } = *self.asker;
         let CallFailure { class, message, retry_after, .. } = failure;
-        let model = run.spec.judge.model.clone();
+        let model = run.run.spec.judge.model.clone();
         let next = match class {
             FailureClass::Throttled => {
                 let asked = retry_after.unwrap_or_else(|| policy.delay(3).max(policy.base));
@@ -96,7 +96,7 @@ impl Turn<'_> {
                 let reason = format!(
                     "the judge's endpoint {} was not reached within {seconds} s: {message}. \
                      Check --base-url and that the server runs",
-                    run.spec.judge.base_url
+                    run.run.spec.judge.base_url
                 );
                 return Next::End(End::Pause { reason });
             }
@@ -136,7 +136,7 @@ impl Turn<'_> {
     }
 
     fn account(&self, status: Option<u16>, message: &str) -> String {
-        let judge = &self.asker.run.spec.judge;
+        let judge = &self.asker.run.run.spec.judge;
         let advice = match status {
             Some(401 | 403) => "Check the key in TRIBUNAL_API_KEY or OPENAI_API_KEY",
             Some(404) => "Check --model and --base-url (with its /v1)",

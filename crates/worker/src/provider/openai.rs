@@ -172,6 +172,7 @@ impl OpenAiProvider {
             usage: Usage::default(),
             reached: true,
             simulated: headers::simulated(&answer.headers),
+            limits: headers::limits(&answer.headers, jiff::Timestamp::now()).map(Box::new),
         }
     }
 
@@ -206,6 +207,7 @@ impl OpenAiProvider {
             usage: Usage::default(),
             reached,
             simulated: false,
+            limits: None,
         }
     }
 }
@@ -240,7 +242,10 @@ impl Provider for OpenAiProvider {
         };
         let simulated = headers::simulated(&answer.headers)
             || completion.system_fingerprint.as_deref() == Some("tribunal-sim");
-        let usage = completion.usage.unwrap_or_default().into();
+        let reports_usage = completion.usage.is_some();
+        let raw_usage = completion.usage.unwrap_or_default();
+        let reports_cached = raw_usage.cached().is_some();
+        let usage = raw_usage.into();
         let choice = completion.choices.into_iter().next();
         let (message, finish) = choice.map_or((None, None), |c| (c.message, c.finish_reason));
         let (content, refusal) = message.map_or((None, None), |m| (m.content, m.refusal));
@@ -260,9 +265,12 @@ impl Provider for OpenAiProvider {
             },
             model: completion.model.unwrap_or_else(|| question.judge.model.clone()),
             usage,
+            reports_usage,
+            reports_cached,
             simulated,
             status: answer.status,
             request_id: headers::request_id(&answer.headers),
+            limits: headers::limits(&answer.headers, jiff::Timestamp::now()).map(Box::new),
         })
     }
 }
@@ -317,11 +325,18 @@ impl Config for EndpointConfig {
 
 // === impl RawUsage ===
 
+impl RawUsage {
+    /// Cached prompt tokens, where the answer states them.
+    fn cached(&self) -> Option<u64> {
+        let details = self.prompt_tokens_details.as_ref().and_then(|d| d.cached_tokens);
+        details.or(self.prompt_cache_hit_tokens)
+    }
+}
+
 impl From<RawUsage> for Usage {
     fn from(raw: RawUsage) -> Usage {
         let input = raw.prompt_tokens.unwrap_or(0);
-        let details = raw.prompt_tokens_details.and_then(|details| details.cached_tokens);
-        let cached = details.or(raw.prompt_cache_hit_tokens).unwrap_or(0).min(input);
+        let cached = raw.cached().unwrap_or(0).min(input);
         Usage { input, cached, output: raw.completion_tokens.unwrap_or(0) }
     }
 }

@@ -58,6 +58,8 @@ fn keys_come_from_the_named_variable_or_the_two_that_are_documented() {
     assert_eq!(key("plain", &second).unwrap().as_deref(), Some("second"));
     assert_eq!(key("plain", &only("TRIBUNAL_API_KEY", " ")).unwrap(), None);
     assert_eq!(key("named", &only("MY_KEY", "mine")).unwrap().as_deref(), Some("mine"));
+    let keyless = config.judge_without_key("named").unwrap();
+    assert!(matches!(keyless.api_key, ApiKey::NotSet));
     assert!(matches!(key("named", &both), Err(JudgeError::KeyNotSet { .. })));
     let error = key("named", &only("MY_KEY", "two words")).unwrap_err();
     assert!(!error.to_string().contains("words"));

@@ -1,0 +1,153 @@
+//! `tribunal explain`: everything that is known of one leaf of a run.
+//!
+//! Owns the arguments and the reading of the store, which it never writes to. What is printed is
+//! `document`'s, how it looks on a terminal `render`'s. No judge is called.
+
+pub(crate) mod document;
+mod render;
+
+use std::sync::Arc;
+
+use clap::Args;
+use tribunal_core::{Attempt, Rubric, RunId, RunSpec, verdict::Shown};
+use tribunal_evidence::Evidence;
+use tribunal_store::{RunRecord, Store, StoredVerdict};
+use tribunal_worker::recorded::{self, RecordedRun};
+
+use self::document::{ExplainDocument, parts::MessageDocument};
+use crate::{
+    args::StoreArgs,
+    command::Context,
+    config::models::Prices,
+    engine,
+    exit::Exit,
+    leaf::{self, LeafName},
+    output,
+};
+
+/// Arguments of `tribunal explain`.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The run's id, or its beginning
+    run: String,
+    /// The leaf: `#N`, its index as `tribunal rubric show` counts, or its id
+    leaf: LeafName,
+    /// Show the prompt too, rendered again as it went to the judge
+    #[arg(long)]
+    prompt: bool,
+    /// Show the judge's raw reply too
+    #[arg(long)]
+    reply: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// What the store has about a leaf.
+struct Found {
+    run: RunId,
+    record: RunRecord,
+    spec: RunSpec,
+    /// The rubric as graded.
+    rubric: Rubric,
+    /// Index of the leaf among its nodes.
+    index: usize,
+    /// `None` where the leaf is not in the queue.
+    stored: Option<StoredVerdict>,
+    attempts: Vec<Attempt>,
+    /// What the judge was shown; `None` where none was asked, or not yet.
+    evidence: Option<Evidence>,
+    prices: Option<Prices>,
+}
+
+/// Runs `tribunal explain`.
+///
+/// # Errors
+///
+/// No such run, no such leaf or several of them, or the store cannot be used.
+pub(crate) async fn run(args: ExplainArgs, context: &Context) -> anyhow::Result<Exit> {
+    let config = context.load(&args.store.flags())?;
+    let store = engine::open_store(&config).await?;
+    let run = engine::find_run(&store, &args.run).await?;
+    let RecordedRun { spec, rubric, .. } = RecordedRun::load(&*store, run.clone()).await?;
+    let index = {
+        let bytes = store.blob(spec.rubric.hash).await?;
+        leaf::find(&args.leaf, &rubric, &Rubric::parse(&spec.rubric.name, &bytes)?)?
+    };
+    let position = rubric.nodes()[index].position();
+    let stored = stored(&store, &run, position).await?;
+    let sample = stored.as_ref().map_or(0, |stored| stored.sample);
+    let shown = shown(stored.as_ref());
+    let evidence = match shown.as_ref().and_then(|shown| Some((shown, shown.evidence?))) {
+        Some((shown, hash)) => Some(recorded::evidence(&*store, hash, shown.shrunk).await?),
+        None => None,
+    };
+    let found = Found {
+        record: store.run(&run).await?,
+        attempts: store.attempts(&run, position, sample).await?,
+        prices: config.models.get(&spec.judge.model).prices,
+        run,
+        spec,
+        rubric,
+        index,
+        stored,
+        evidence,
+    };
+    let mut document = ExplainDocument::new(&found);
+    if args.prompt {
+        document.prompt = prompt(&store, &found, shown.as_ref()).await?;
+    }
+    if args.reply {
+        document.reply = found.verdict().and_then(|verdict| verdict.reply.clone());
+    }
+    store.close().await?;
+    match context.json {
+        true => output::print_json("explain", &document)?,
+        false => output::print_text(&render::render(&document, args.prompt, args.reply))?,
+    }
+    Ok(Exit::Complete)
+}
+
+/// What the store has of the first sample of the leaf at this position.
+async fn stored(
+    store: &Arc<dyn Store>,
+    run: &RunId,
+    position: u32,
+) -> anyhow::Result<Option<StoredVerdict>> {
+    let before = position.checked_sub(1).map(|before| (before, u32::MAX));
+    let page = store.verdicts(run, before, 1).await?;
+    Ok(page.into_iter().next().filter(|stored| stored.position == position))
+}
+
+/// The record of what the judge was shown, where one answered.
+fn shown(stored: Option<&StoredVerdict>) -> Option<Shown> {
+    let verdict = stored?.verdict.as_ref()?;
+    (verdict.shown != Shown::default()).then(|| verdict.shown.clone())
+}
+
+/// The leaf's question: as it was put, or as it will be. `None` where a rule decides without one.
+async fn prompt(
+    store: &Arc<dyn Store>,
+    found: &Found,
+    shown: Option<&Shown>,
+) -> anyhow::Result<Option<Vec<MessageDocument>>> {
+    if found.verdict().is_some() && shown.is_none() {
+        return Ok(None);
+    }
+    let (position, shown) = (found.node().position(), shown.cloned().unwrap_or_default());
+    let recorded = RecordedRun::load(&**store, found.run.clone()).await?;
+    let messages = recorded.messages(&**store, position, &shown).await?;
+    let message = |(role, content)| MessageDocument { role, content };
+    Ok(Some(messages.into_iter().map(message).collect()))
+}
+
+// === impl Found ===
+
+impl Found {
+    fn node(&self) -> &tribunal_core::Node {
+        &self.rubric.nodes()[self.index]
+    }
+
+    fn verdict(&self) -> Option<&tribunal_core::Verdict> {
+        self.stored.as_ref()?.verdict.as_ref()
+    }
+}
