@@ -155,13 +155,9 @@ impl FromStr for LeafName {
     type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
-        let digits = text.strip_prefix('#').filter(|digits| !digits.is_empty());
-        let index = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-        Ok(match index {
-            // What is too large for an index is too large for a rubric.
-            Some(digits) => LeafName::Index(digits.parse().unwrap_or(u32::MAX)),
-            None => LeafName::Id(text.to_owned()),
-        })
+        let digits = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let index = text.strip_prefix('#').filter(digits).and_then(|digits| digits.parse().ok());
+        Ok(index.map_or_else(|| LeafName::Id(text.to_owned()), LeafName::Index))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Example, INPUTS, Sim, bad_input};
+use crate::support::{Example, INPUTS, Recorder, Sim, bad_input};
 
 /// `#0` of the example.
 const FIRST: &str = "schedule-rounds";
@@ -47,7 +47,6 @@ fn a_graded_leaf_is_explained() {
         .expect("the sim's reply is JSON");
     assert_eq!(reply["score"].as_f64(), document["score"].as_f64());
 
-    // The prompt is what the judge counted, but for its own few tokens a message.
     let messages = document["prompt"].as_array().expect("messages");
     let roles: Vec<&str> = messages.iter().filter_map(|m| m["role"].as_str()).collect();
     assert_eq!(roles, ["system", "user", "user"]);
@@ -71,6 +70,23 @@ fn a_graded_leaf_is_explained() {
         assert!(text.contains(part), "no `{part}` in {text}");
     }
     assert!(!text.contains("\nReply") && !text.contains("--- system ---"), "{text}");
+}
+
+#[test]
+fn the_prompt_is_what_was_sent() {
+    let example = Example::new();
+    let judge = Recorder::start(r#"{"explanation": "It is \u001b[1m there.", "score": 1}"#);
+    let run = example.grade(&["--code-only", "--base-url", &judge.base_url, "--model", "m"]);
+    let asked = judge.asked();
+    for leaf in ["#0", "generators-item"] {
+        let document = example.document(&["explain", &run, leaf, "--prompt", "--reply"]);
+        let sent = asked.iter().filter(|request| request["messages"] == document["prompt"]);
+        assert_eq!(sent.count(), 1, "{leaf}: {:?}", document["prompt"]);
+        assert_eq!(document["rationale"]["explanation"], "It is \u{1b}[1m there.");
+        assert!(document["cost_usd"].is_null());
+    }
+    let text = example.text(&["explain", &run, "#0", "--reply"]);
+    assert!(text.contains("It is \\u{1b}[1m there."), "{text}");
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn a_refused_key_is_exit_4_and_never_shown() {
     let output = check(&json, Some(right));
     assert_eq!(output.status.code(), Some(0), "{}", describe(&output));
     let text = check(&args, Some(right));
-    assert!(describe(&text).contains("text         works"), "{}", describe(&text));
+    assert!(describe(&text).contains("  text        works"), "{}", describe(&text));
 }
 
 #[test]

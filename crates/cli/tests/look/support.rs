@@ -4,12 +4,15 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::{Arc, Mutex},
+    thread,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A folder with a copy of the example: the copies are newer than its reproduction.
@@ -21,6 +24,12 @@ pub(crate) struct Example {
 pub(crate) struct Sim {
     child: Child,
     pub(crate) base_url: String,
+}
+
+/// A judge that keeps what it is asked. Its thread ends with the test's process.
+pub(crate) struct Recorder {
+    pub(crate) base_url: String,
+    asked: Arc<Mutex<Vec<Value>>>,
 }
 
 pub(crate) const INPUTS: [&str; 6] =
@@ -107,6 +116,51 @@ impl Drop for Sim {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+// === impl Recorder ===
+
+impl Recorder {
+    /// Answers every request with this content.
+    pub(crate) fn start(content: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let base_url = format!("http://{}/v1", listener.local_addr().expect("an address"));
+        let asked: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let kept = Arc::clone(&asked);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let kept = Arc::clone(&kept);
+                thread::spawn(move || drop(answer(&stream, content, &kept)));
+            }
+        });
+        Self { base_url, asked }
+    }
+
+    /// The bodies of all requests until now.
+    pub(crate) fn asked(&self) -> Vec<Value> {
+        self.asked.lock().expect("not poisoned").clone()
+    }
+}
+
+fn answer(mut stream: &TcpStream, content: &str, kept: &Mutex<Vec<Value>>) -> io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let (mut line, mut length) = (String::new(), 0);
+    while reader.read_line(&mut line)? > 2 {
+        if let Some((_, value)) =
+            line.split_once(':').filter(|(n, _)| n.eq_ignore_ascii_case("content-length"))
+        {
+            length = value.trim().parse().unwrap_or(0);
+        }
+        line.clear();
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    kept.lock().expect("not poisoned").push(serde_json::from_slice(&body)?);
+    let message = json!({"role": "assistant", "content": content});
+    let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
+    let body = json!({"model": "recorder", "choices": [choice]}).to_string();
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
+    write!(stream, "{head}content-length: {}\r\n\r\n{body}", body.len())
 }
 
 fn tribunal(args: &[&str]) -> Command {

@@ -270,13 +270,18 @@ fn render(document: &JudgeCheckDocument) -> String {
     for form in FORMS {
         let name = form.name();
         let Some(tried) = document.forms.get(name) else { continue };
-        let state = match (tried.works, tried.class) {
-            (true, _) => "works".to_owned(),
-            (false, Some(class)) => format!("refused, {class}"),
-            (false, None) if tried.latency_ms.is_some() => "unusable".to_owned(),
-            (false, None) => "skipped".to_owned(),
+        let refuses = |class| {
+            use FailureClass::{Account, BadRequest, Refused};
+            matches!(class, Account | BadRequest | Refused)
         };
-        let _ = write!(text, "  {name:<12} {state}");
+        let state = match (tried.works, tried.class) {
+            (true, _) => " works".to_owned(),
+            (false, Some(class)) if refuses(class) => format!(" refused, {class}"),
+            (false, Some(class)) => format!(" failed, {class}"),
+            (false, None) if tried.latency_ms.is_some() => " unusable".to_owned(),
+            (false, None) => String::new(),
+        };
+        let _ = write!(text, "  {name:<11}{state}");
         if let Some(ms) = tried.latency_ms {
             let _ = write!(text, ", {ms} ms");
         }
@@ -284,7 +289,8 @@ fn render(document: &JudgeCheckDocument) -> String {
             let _ = write!(text, ", {} + {} tokens", usage.input, usage.output);
         }
         if let Some(message) = &tried.message {
-            let _ = write!(text, ": {message}");
+            let colon = if state.is_empty() { "" } else { ":" };
+            let _ = write!(text, "{colon} {message}");
         }
         text.push('\n');
     }
