@@ -130,14 +130,16 @@ pub(crate) struct EvidenceSettings {
 /// `[limits]`: what a submission may be at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SubmissionLimits {
-    /// Files.
-    pub(crate) max_files: u64,
+    /// Files and folders.
+    pub(crate) max_entries: u64,
     /// Bytes of all files.
     pub(crate) max_total_bytes: u64,
     /// Folders within folders.
     pub(crate) max_depth: u32,
     /// Bytes of a path below the root.
     pub(crate) max_path_bytes: u32,
+    /// Bytes unpacked for each packed byte.
+    pub(crate) max_ratio: u64,
 }
 
 /// `[sim]`.

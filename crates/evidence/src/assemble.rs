@@ -3,11 +3,16 @@
 //! Owns what is shown, truncated and omitted, in tokens. The same view and budget give the same
 //! bytes. Texts come from the caller one by one, so that no more is held than is shown.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 use tribunal_core::Category;
 
 use crate::{
     budget::{Budget, Parts},
+    log,
+    profile::Profile,
+    select::{Index, Selection},
     snapshot::{FileEntry, OmittedReason},
     tokens::Tokenizer,
     view::{View, printable},
@@ -17,7 +22,7 @@ use crate::{
 const CUT_MARK: &str = "[… cut to fit the judge's context …]";
 
 /// Tokens that a file's fence and line breaks take.
-const FENCE_TOKENS: usize = 40;
+pub(crate) const FENCE_TOKENS: usize = 40;
 
 /// What became of a file of the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +43,8 @@ pub struct FileRecord {
     pub path: String,
     /// What became of it.
     pub state: FileState,
-    /// Why it is not shown whole: `budget`, `file_max_bytes` or an [`OmittedReason`].
+    /// Why it is not shown whole: `budget`, `selection`, `file_max_bytes`, `context_overflow` or an
+    /// [`OmittedReason`].
     pub reason: Option<String>,
     /// Size in bytes.
     pub bytes: u64,
@@ -108,6 +114,7 @@ pub struct Context<'c> {
 /// Fills the budget file by file.
 pub struct Assembler<'t> {
     tokenizer: &'t dyn Tokenizer,
+    profile: Profile,
     evidence: Evidence,
     files_left: usize,
 }
@@ -137,6 +144,7 @@ impl<'t> Assembler<'t> {
         let budget = Budget::divide(window, output, parts, files);
         let mut assembler = Assembler {
             tokenizer,
+            profile: view.profile.clone(),
             files_left: budget.files,
             evidence: Evidence {
                 schema: Evidence::SCHEMA.to_owned(),
@@ -161,7 +169,7 @@ impl<'t> Assembler<'t> {
         assembler.evidence.judge_addendum =
             assembler.part("judge_addendum", context.judge_addendum, judge_addendum);
         assembler.evidence.script = assembler.part("script", script, budget.script);
-        assembler.evidence.log = assembler.part("log", log, budget.log);
+        assembler.evidence.log = log.map(|log| assembler.log(log, budget.log));
         // A tree of names is worth at most a quarter of the files' budget.
         let tree = view.tree();
         let most = assembler.files_left / 4;
@@ -177,21 +185,63 @@ impl<'t> Assembler<'t> {
         self.files_left > FENCE_TOKENS
     }
 
-    /// Adds the view's next file; `text` is its content, `None` where there is none or no room.
+    /// Tokens that files and their fences may still take: the budget of a selection.
+    pub fn room(&self) -> usize {
+        self.files_left
+    }
+
+    /// Adds all files of the view at once, those that are selected in the order of the selection,
+    /// which was made within [`room`](Self::room). The index knows files by their paths.
+    pub fn selected(&mut self, files: &[&FileEntry], index: &Index, selection: &Selection) {
+        let documents = index.documents();
+        let tokens: HashMap<&str, usize> =
+            documents.iter().map(|d| d.path.as_str()).zip(index.document_tokens()).collect();
+        let mut records: HashMap<&str, FileRecord> = HashMap::new();
+        let entries: HashMap<&str, &FileEntry> =
+            files.iter().map(|file| (file.path.as_str(), *file)).collect();
+        for chosen in &selection.files {
+            let Some(file) = entries.get(documents[chosen.file].path.as_str()) else { continue };
+            let whole = chosen.whole && file.cut_bytes == 0;
+            let mut record = FileRecord::omitted(file);
+            record.state = if whole { FileState::Shown } else { FileState::Truncated };
+            record.tokens = chosen.tokens;
+            if chosen.whole {
+                record.reason = (!whole).then(|| "file_max_bytes".to_owned());
+                record.tokens_cut = whole.then_some(0);
+            } else {
+                record.reason = Some("selection".to_owned());
+                let cut = tokens[file.path.as_str()].saturating_sub(chosen.tokens);
+                record.tokens_cut = (file.cut_bytes == 0).then_some(cut);
+            }
+            records.insert(&file.path, record);
+            let (path, text, tokens) = (printable(&file.path), chosen.text.clone(), chosen.tokens);
+            self.evidence.files.push(ShownFile { path, text, tokens });
+        }
+        for file in files {
+            let record = records.remove(file.path.as_str()).unwrap_or_else(|| {
+                let mut record = FileRecord::omitted(file);
+                record.reason = record.reason.or_else(|| Some("selection".to_owned()));
+                record.tokens_cut = tokens.get(file.path.as_str()).copied();
+                record
+            });
+            self.evidence.fits &= record.reason.as_deref() != Some("selection");
+            self.evidence.records.push(record);
+        }
+        self.evidence.tokens += selection.tokens;
+        self.files_left = self.files_left.saturating_sub(selection.tokens);
+    }
+
+    /// Adds the view's next file; `text` is its content, `None` where there is none or no room. A
+    /// notebook is rendered as the profile says.
     pub fn file(&mut self, file: &FileEntry, text: Option<&str>) {
-        let mut record = FileRecord {
-            path: file.path.clone(),
-            state: FileState::Omitted,
-            reason: None,
-            bytes: file.bytes,
-            tokens: 0,
-            tokens_cut: None,
-        };
+        let mut record = FileRecord::omitted(file);
+        let rendered = text.map(|text| self.profile.render(&file.path, text));
+        let text = rendered.as_deref();
         let room = self.files_left.saturating_sub(FENCE_TOKENS);
         match text {
             None => {
                 let budget = file.text.is_some();
-                record.reason = Some(file.omitted.map_or("budget", OmittedReason::name).to_owned());
+                record.reason = record.reason.or_else(|| Some("budget".to_owned()));
                 self.evidence.fits &= !budget;
             }
             Some(text) => {
@@ -222,6 +272,16 @@ impl<'t> Assembler<'t> {
     /// The evidence.
     pub fn finish(self) -> Evidence {
         self.evidence
+    }
+
+    /// The log, shortened to `most` tokens.
+    fn log(&mut self, log: &str, most: usize) -> String {
+        let (shown, cut) = log::fit(log, most, self.tokenizer);
+        if cut > 0 {
+            self.evidence.cuts.push(("log".to_owned(), cut));
+        }
+        self.evidence.tokens += self.tokenizer.count(&shown);
+        shown
     }
 
     /// A part beside the files, cut to `most` tokens.
@@ -264,13 +324,10 @@ impl Evidence {
     pub fn shrunk(&self, tokenizer: &dyn Tokenizer) -> Evidence {
         let mut small = self.clone();
         small.fits = false;
-        let half = |text: &str| {
-            let most = tokenizer.count(text) / 2;
-            format!("{}\n{CUT_MARK}", tokenizer.truncate(text, most))
-        };
         if let Some(log) = &mut small.log {
-            *log = half(log);
-            small.cuts.push(("log".to_owned(), tokenizer.count(log)));
+            let (half, cut) = log::fit(log, tokenizer.count(log) / 2, tokenizer);
+            *log = half;
+            small.cuts.push(("log".to_owned(), cut));
         }
         let mut left = self.files.iter().map(|file| file.tokens).sum::<usize>() / 2;
         small.files.clear();
@@ -302,18 +359,18 @@ impl Evidence {
     }
 }
 
-// === impl OmittedReason ===
+// === impl FileRecord ===
 
-impl OmittedReason {
-    /// The name in records.
-    pub fn name(self) -> &'static str {
-        match self {
-            OmittedReason::Binary => "binary",
-            OmittedReason::Link => "link",
-            OmittedReason::Special => "special",
-            OmittedReason::Unreadable => "unreadable",
-            OmittedReason::Housekeeping => "housekeeping",
-            OmittedReason::Name => "name",
+impl FileRecord {
+    /// The record of a file that is not shown.
+    fn omitted(file: &FileEntry) -> FileRecord {
+        FileRecord {
+            path: file.path.clone(),
+            state: FileState::Omitted,
+            reason: file.omitted.map(|reason| OmittedReason::name(reason).to_owned()),
+            bytes: file.bytes,
+            tokens: 0,
+            tokens_cut: None,
         }
     }
 }

@@ -6,6 +6,10 @@
 pub mod assemble;
 pub mod budget;
 pub mod injection;
+pub mod log;
+pub mod notebook;
+pub mod profile;
+pub mod select;
 pub mod snapshot;
 pub mod text;
 pub mod tokens;
@@ -13,6 +17,8 @@ pub mod view;
 
 pub use assemble::{Assembler, Evidence, FileRecord, FileState, ShownFile};
 pub use budget::{Budget, Parts};
+pub use profile::{Profile, ProfileError};
+pub use select::{Document, Index, Selection, rank_files, select};
 pub use snapshot::{FileEntry, Limits, OmittedReason, Snapshot, SnapshotError};
 pub use tokens::{Tokenizer, Vocabulary};
 pub use view::View;

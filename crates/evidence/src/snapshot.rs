@@ -1,21 +1,27 @@
-//! A submission's folder, read once.
+//! A submission, read once.
 //!
-//! Owns the walk and what is recorded of each file. Follows no link, leaves no root, reads at most
-//! so much of a file; what is left out is recorded with its reason. The content goes to the
-//! caller, who puts it into the store.
+//! Owns the nouns of a snapshot and choosing the source: a folder, a tar archive (plain, gzip, zstd)
+//! or a zip archive, told apart by their content. A source hands its entries to the one builder,
+//! which names them and holds them to the limits. Nothing is ever unpacked to a disk; no link is
+//! followed, no root is left, no more of a file is read than the limits say, and what is left out
+//! is recorded with its reason. The content goes to the caller, who puts it into the store.
+
+mod builder;
+mod folder;
+mod name;
+mod tar;
+mod zip;
 
 use std::{
     fs::{self, File},
-    io::{self, Read},
+    io::{self, BufReader, Read, Seek},
     path::{Path, PathBuf},
-    time::UNIX_EPOCH,
 };
 
-use ignore::WalkBuilder;
 use serde::{Deserialize, Serialize};
 use tribunal_core::BlobHash;
 
-use crate::text::{Decoded, decode};
+use self::builder::Builder;
 
 /// The file that a reproduction writes its output to.
 pub const REPRODUCE_LOG: &str = "reproduce.log";
@@ -23,22 +29,23 @@ pub const REPRODUCE_LOG: &str = "reproduce.log";
 pub const REPRODUCE_SH: &str = "reproduce.sh";
 /// The file with the Unix time, in seconds, at which the reproduction began.
 pub const REPRODUCTION_TIME: &str = "reproduce.log.creation_time";
-
-/// Folders of version control; AppleDouble files start with `._`.
-const LEFT_OUT_FOLDERS: [&str; 5] = [".git", ".hg", ".svn", ".bzr", "__MACOSX"];
+/// The folder that is taken off where everything lies below it.
+pub const TOP_FOLDER: &str = "submission";
 
 /// What a submission may be at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Files and folders.
     pub max_entries: u64,
-    /// Bytes of all text that is read.
+    /// Bytes of all files together, unpacked, whether they are text or not.
     pub max_total_bytes: u64,
+    /// Bytes unpacked for each byte of an archive, once they are more than 16 MiB.
+    pub max_ratio: u64,
     /// Folders within folders.
     pub max_depth: usize,
     /// Bytes of a path below the root.
     pub max_path_bytes: usize,
-    /// Bytes read of one file; the rest is cut.
+    /// Bytes read of one file; the rest is cut. `reproduce.log` is read whole and reduced.
     pub file_max_bytes: u64,
 }
 
@@ -48,29 +55,39 @@ pub struct Limits {
 pub enum OmittedReason {
     /// Not text.
     Binary,
-    /// A symbolic link: never followed.
+    /// A symbolic link, or a file that an archive puts behind one: never followed.
     Link,
+    /// An archive's hard link to another entry.
+    HardLink,
     /// A device, socket or pipe.
     Special,
     /// The system refused to read it.
     Unreadable,
     /// Version control's or the Finder's own file.
     Housekeeping,
-    /// The name is not Unicode.
-    Name,
+    /// Its path is absolute or leads out of the submission.
+    Outside,
+    /// An archive's entry that needs a password.
+    Encrypted,
+    /// An archive's entry of a kind or compression that is not supported.
+    Unsupported,
 }
 
 /// A file of the submission.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileEntry {
-    /// Path below the root, with `/`.
+    /// Path below the root, with `/`. Bytes that are not UTF-8 stand as `\xHH`. Where the reason of
+    /// the omission is [`OmittedReason::Outside`] it is the path that the archive names.
     pub path: String,
     /// Size in bytes.
     pub bytes: u64,
     /// Modification time, milliseconds since the Unix epoch.
     pub mtime_ms: i64,
-    /// The content, if it is text.
+    /// The content, if it is text; that of [`REPRODUCE_LOG`] is reduced, see [`crate::log`].
     pub text: Option<BlobHash>,
+    /// The encoding that the content was in, if it is text.
+    #[serde(default)]
+    pub encoding: Option<String>,
     /// Bytes that were not read because the file is longer than the limit.
     pub cut_bytes: u64,
     /// Why there is no content.
@@ -86,6 +103,9 @@ pub struct Snapshot {
     pub files: Vec<FileEntry>,
     /// When the reproduction began, milliseconds since the Unix epoch; `None` without a log.
     pub reproduction_ms: Option<i64>,
+    /// What the user should know of how the submission was read, a sentence each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// A submission that cannot be graded.
@@ -99,11 +119,16 @@ pub enum SnapshotError {
         /// The system's reason.
         reason: io::Error,
     },
-    /// The path is a file.
-    #[error("the submission {path} is not a folder; unpack it and give the folder")]
-    NotAFolder {
+    /// The path is neither a folder nor an archive that can be read.
+    #[error(
+        "the submission {path} is {found}; give a folder, or a .tar, .tar.gz, .tar.zst or .zip \
+         archive of it"
+    )]
+    NotASubmission {
         /// The path.
         path: PathBuf,
+        /// What it is instead.
+        found: &'static str,
     },
     /// No file at all.
     #[error("the submission {path} has no files; check --submission")]
@@ -131,6 +156,14 @@ pub enum SnapshotError {
         /// The system's reason.
         reason: String,
     },
+    /// The archive breaks off or does not hold together.
+    #[error("the submission {path} is damaged: {what}. Pack or download it again")]
+    Damaged {
+        /// The path.
+        path: PathBuf,
+        /// Where in the archive, and what is wrong there.
+        what: String,
+    },
     /// The caller could not keep a file's content.
     #[error("{0}")]
     Keep(String),
@@ -142,73 +175,30 @@ impl Snapshot {
     /// The current format.
     pub const SCHEMA: &'static str = "tribunal.snapshot/1";
 
-    /// Walks the folder; `keep` receives each text in turn and is not asked twice for one file.
+    /// Reads the folder or archive; `keep` receives each text in turn. Of entries of one name the
+    /// last is taken. Where every file lies below a folder `submission/`, paths begin below it.
     ///
     /// # Errors
     ///
-    /// The folder does not exist, is none, is empty or exceeds a limit; or `keep` failed.
+    /// The submission does not exist, is neither folder nor archive, is empty, damaged or exceeds a
+    /// limit; or `keep` failed.
     pub fn take(
         root: &Path,
         limits: &Limits,
         mut keep: impl FnMut(String) -> Result<BlobHash, String>,
     ) -> Result<Snapshot, SnapshotError> {
-        let at = || root.to_owned();
-        let meta =
-            fs::metadata(root).map_err(|reason| SnapshotError::Open { path: at(), reason })?;
-        if !meta.is_dir() {
-            return Err(SnapshotError::NotAFolder { path: at() });
+        let open = |reason| SnapshotError::Open { path: root.to_owned(), reason };
+        let meta = fs::metadata(root).map_err(open)?;
+        let mut builder = Builder::new(root, limits, &mut keep);
+        if meta.is_dir() {
+            folder::read(&mut builder, root)?;
+        } else if meta.is_file() {
+            archive(&mut builder, File::open(root).map_err(open)?, meta.len())?;
+        } else {
+            let found = "neither a file nor a folder";
+            return Err(SnapshotError::NotASubmission { path: root.to_owned(), found });
         }
-        let too_large = |limit, noun, key| SnapshotError::TooLarge { path: at(), limit, noun, key };
-        let walk = WalkBuilder::new(root)
-            .standard_filters(false)
-            .follow_links(false)
-            .max_depth(Some(limits.max_depth + 1))
-            .filter_entry(|entry| {
-                let folder = entry.file_type().is_some_and(|kind| kind.is_dir());
-                let name = entry.file_name();
-                !folder || !LEFT_OUT_FOLDERS.iter().any(|left_out| name == *left_out)
-            })
-            .build();
-        let (mut files, mut entries, mut total) = (Vec::new(), 0, 0);
-        for entry in walk {
-            let entry = entry
-                .map_err(|error| SnapshotError::Walk { path: at(), reason: error.to_string() })?;
-            entries += 1;
-            if entries > limits.max_entries {
-                return Err(too_large(limits.max_entries, "files and folders", "max_entries"));
-            }
-            let Some(kind) = entry.file_type().filter(|_| entry.depth() > 0) else {
-                continue;
-            };
-            if kind.is_dir() {
-                if entry.depth() > limits.max_depth {
-                    return Err(too_large(
-                        limits.max_depth as u64,
-                        "levels of folders",
-                        "max_depth",
-                    ));
-                }
-                continue;
-            }
-            let below = entry.path().strip_prefix(root).unwrap_or(entry.path());
-            if below.as_os_str().len() > limits.max_path_bytes {
-                let limit = limits.max_path_bytes as u64;
-                return Err(too_large(limit, "bytes in a path", "max_path_bytes"));
-            }
-            let (file, text) = read(entry.path(), below, kind, limits.file_max_bytes);
-            total += text.as_ref().map_or(0, String::len) as u64;
-            if total > limits.max_total_bytes {
-                return Err(too_large(limits.max_total_bytes, "bytes of text", "max_total_bytes"));
-            }
-            let text = text.map(&mut keep).transpose().map_err(SnapshotError::Keep)?;
-            files.push(FileEntry { text, ..file });
-        }
-        if files.is_empty() {
-            return Err(SnapshotError::Empty { path: at() });
-        }
-        files.sort_by(|a, b| a.path.cmp(&b.path));
-        let reproduction_ms = reproduction_ms(root, &files);
-        Ok(Snapshot { schema: Self::SCHEMA.to_owned(), files, reproduction_ms })
+        builder.finish()
     }
 
     /// The file at this path below the root.
@@ -218,60 +208,52 @@ impl Snapshot {
     }
 }
 
-/// What is known of a file, and its text. A file that cannot be read is no error: the submission
-/// is what it is.
-fn read(path: &Path, below: &Path, kind: fs::FileType, max: u64) -> (FileEntry, Option<String>) {
-    let mut file = FileEntry {
-        path: below.to_string_lossy().into_owned(),
-        bytes: 0,
-        mtime_ms: 0,
-        text: None,
-        cut_bytes: 0,
-        omitted: None,
+/// Reads the archive by what its first bytes say it is.
+fn archive(builder: &mut Builder<'_>, mut file: File, bytes: u64) -> Result<(), SnapshotError> {
+    let open = |builder: &Builder<'_>, reason| SnapshotError::Open { path: builder.path(), reason };
+    builder.packed_in(bytes);
+    let mut magic = Vec::new();
+    let read = (&mut file).take(tar::BLOCK as u64).read_to_end(&mut magic);
+    read.and_then(|_| file.rewind()).map_err(|reason| open(builder, reason))?;
+    let file = BufReader::with_capacity(64 * 1024, file);
+    let found = match magic.as_slice() {
+        [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] | [b'P', b'K', 7, 8, ..] => {
+            return zip::read(builder, file);
+        }
+        [0x1f, 0x8b, ..] => {
+            return tar::read_packed(builder, flate2::bufread::MultiGzDecoder::new(file));
+        }
+        // A frame, or one of the skippable frames that may come before it.
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
+            let decoder = zstd::Decoder::with_buffer(file).map_err(|e| open(builder, e))?;
+            return tar::read_packed(builder, decoder);
+        }
+        magic if tar::is_header(magic) => return tar::read(builder, file),
+        [] => "an empty file",
+        [b'B', b'Z', b'h', ..] => "compressed by bzip2",
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => "compressed by xz",
+        [b'7', b'z', 0xbc, 0xaf, ..] => "a 7-Zip archive",
+        [b'R', b'a', b'r', b'!', ..] => "a RAR archive",
+        _ => "a single file",
     };
-    let mut content = || -> Result<String, OmittedReason> {
-        let meta = fs::symlink_metadata(path).map_err(|_| OmittedReason::Unreadable)?;
-        file.bytes = meta.len();
-        let since = meta.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        file.mtime_ms = since.map_or(0, |since| since.as_millis() as i64);
-        if kind.is_symlink() {
-            return Err(OmittedReason::Link);
-        }
-        if !kind.is_file() {
-            return Err(OmittedReason::Special);
-        }
-        let name = below.file_name().unwrap_or_default().as_encoded_bytes();
-        if name.starts_with(b"._") || name == b".DS_Store" {
-            return Err(OmittedReason::Housekeeping);
-        }
-        if below.to_str().is_none() {
-            return Err(OmittedReason::Name);
-        }
-        let mut bytes = Vec::new();
-        let opened = File::open(path).map_err(|_| OmittedReason::Unreadable)?;
-        opened.take(max).read_to_end(&mut bytes).map_err(|_| OmittedReason::Unreadable)?;
-        file.cut_bytes = meta.len().saturating_sub(bytes.len() as u64);
-        match decode(&bytes, file.cut_bytes > 0) {
-            Decoded::Text(text, _) => Ok(text),
-            Decoded::Binary => Err(OmittedReason::Binary),
-        }
-    };
-    match content() {
-        Ok(text) => (file, Some(text)),
-        Err(reason) => {
-            file.omitted = Some(reason);
-            (file, None)
-        }
-    }
+    Err(SnapshotError::NotASubmission { path: builder.path(), found })
 }
 
-/// When the reproduction began: the time that [`REPRODUCTION_TIME`] names, else the log's own.
-fn reproduction_ms(root: &Path, files: &[FileEntry]) -> Option<i64> {
-    let has = |name: &str| files.iter().find(|file| file.path == name && file.text.is_some());
-    let named = has(REPRODUCTION_TIME)
-        .and_then(|_| fs::read_to_string(root.join(REPRODUCTION_TIME)).ok())
-        .and_then(|text| text.trim().parse::<f64>().ok())
-        .filter(|seconds| seconds.is_finite() && seconds.abs() < 1e12)
-        .map(|seconds| (seconds * 1000.0) as i64);
-    named.or_else(|| has(REPRODUCE_LOG).map(|log| log.mtime_ms))
+// === impl OmittedReason ===
+
+impl OmittedReason {
+    /// The name in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            OmittedReason::Binary => "binary",
+            OmittedReason::Link => "link",
+            OmittedReason::HardLink => "hard_link",
+            OmittedReason::Special => "special",
+            OmittedReason::Unreadable => "unreadable",
+            OmittedReason::Housekeeping => "housekeeping",
+            OmittedReason::Outside => "outside",
+            OmittedReason::Encrypted => "encrypted",
+            OmittedReason::Unsupported => "unsupported",
+        }
+    }
 }

@@ -1,39 +1,23 @@
 //! Which files of a submission a category sees.
 //!
-//! Owns PaperBench's lists of file types and ignored folders (arXiv 2504.01848, appendix; profile
-//! `paperbench`). A folder's name counts only below the submission's root. How many of the files
-//! fit the judge's context is not decided here.
+//! Owns what a category is shown of each kind of file; which files are of a kind is the profile's
+//! business. A folder's name counts only below the submission's root. How many of the files fit the
+//! judge's context is not decided here.
 
 use tribunal_core::Category;
 
-use crate::snapshot::{FileEntry, REPRODUCE_LOG, REPRODUCTION_TIME, Snapshot};
-
-const DOCS: [&str; 3] = ["md", "txt", "rst"];
-const CODE: [&str; 26] = [
-    "py", "R", "Rmd", "m", "jl", "c", "h", "cpp", "hpp", "cc", "cxx", "hxx", "java", "js", "ts",
-    "scala", "go", "rs", "sh", "config", "cfg", "json", "yaml", "yml", "toml", "ini",
-];
-const TABLES: [&str; 14] = [
-    "csv", "tsv", "psv", "json", "jsonl", "html", "xml", "yaml", "yml", "toml", "arff", "tex",
-    "svm", "libsvm",
-];
-const IGNORED_FOLDERS: [&str; 9] = [
-    "venv",
-    ".venv",
-    ".env",
-    "wandb",
-    ".egg-info",
-    ".git",
-    ".github",
-    "__pycache__",
-    "node_modules",
-];
+use crate::{
+    profile::Profile,
+    snapshot::{FileEntry, OmittedReason, REPRODUCE_LOG, REPRODUCTION_TIME, Snapshot},
+};
 
 /// What a category sees of a submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View<'s> {
     /// The category.
     pub category: Category,
+    /// The profile that chose the files.
+    pub profile: &'s Profile,
     /// Its files, by path.
     pub files: Vec<&'s FileEntry>,
     /// Whether `reproduce.sh` is shown.
@@ -55,27 +39,33 @@ impl<'s> View<'s> {
         category: Category,
         max_depth: Option<usize>,
         code_only: bool,
+        profile: &'s Profile,
     ) -> View<'s> {
         let touched =
             |file: &FileEntry| snapshot.reproduction_ms.is_some_and(|start| file.mtime_ms >= start);
+        let foreign = |file: &FileEntry| {
+            matches!(file.omitted, Some(OmittedReason::Outside | OmittedReason::Housekeeping))
+        };
         let files: Vec<&FileEntry> = snapshot
             .files
             .iter()
-            .filter(|file| !is_ignored(&file.path, max_depth))
+            .filter(|file| !foreign(file) && !is_ignored(profile, &file.path, max_depth))
             .filter(|file| file.path != REPRODUCE_LOG && file.path != REPRODUCTION_TIME)
             .filter(|file| {
                 let (_, name) = split(&file.path);
-                let suffix = suffix(name);
-                let is = |list: &[&str]| suffix.is_some_and(|suffix| list.contains(&suffix));
+                let table = || profile.is_table(name) && touched(file);
                 match category {
-                    Category::CodeDevelopment | Category::CodeExecution => is(&DOCS) || is(&CODE),
-                    Category::ResultAnalysis => is(&DOCS) || (is(&TABLES) && touched(file)),
-                    Category::Subtree => is(&DOCS) || is(&CODE) || (is(&TABLES) && touched(file)),
+                    Category::CodeDevelopment | Category::CodeExecution => {
+                        profile.is_doc(name) || profile.is_code(name)
+                    }
+                    Category::ResultAnalysis => profile.is_doc(name) || table(),
+                    Category::Subtree => profile.is_doc(name) || profile.is_code(name) || table(),
                 }
             })
             .collect();
         View {
             category,
+            profile,
             touched: files.iter().any(|file| touched(file)),
             files,
             script: !code_only,
@@ -121,17 +111,9 @@ fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
 }
 
-/// The part behind the last dot, as Python's `PurePath.suffix` has it: a leading dot begins a name
-/// and a dot at the end begins nothing.
-fn suffix(name: &str) -> Option<&str> {
-    let (stem, suffix) = name.rsplit_once('.')?;
-    (!stem.trim_start_matches('.').is_empty() && !suffix.is_empty()).then_some(suffix)
-}
-
-fn is_ignored(path: &str, max_depth: Option<usize>) -> bool {
+fn is_ignored(profile: &Profile, path: &str, max_depth: Option<usize>) -> bool {
     let (folders, _) = split(path);
     let folders = folders.split('/').filter(|folder| !folder.is_empty());
     let too_deep = max_depth.is_some_and(|max| folders.clone().count() > max);
-    let ignored = |folder: &str| IGNORED_FOLDERS.iter().any(|ignored| folder.contains(ignored));
-    too_deep || folders.into_iter().any(ignored)
+    too_deep || folders.into_iter().any(|folder| profile.ignores(folder))
 }

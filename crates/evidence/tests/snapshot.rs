@@ -1,37 +1,27 @@
 //! Snapshots of real folders, hostile ones among them.
 
-use std::{collections::HashMap, fs, os::unix::fs::symlink, path::Path};
+use std::{
+    fs,
+    os::unix::{fs::symlink, net::UnixListener},
+};
 
 use tempfile::tempdir;
-use tribunal_core::{BlobHash, Category};
+use tribunal_core::Category;
 use tribunal_evidence::{
-    Assembler, Evidence, FileState, Limits, OmittedReason, Snapshot, SnapshotError, View,
-    Vocabulary, assemble::Context,
+    Assembler, Document, Evidence, FileState, Index, Limits, OmittedReason, Profile, Snapshot,
+    SnapshotError, View, Vocabulary, assemble::Context, select,
 };
 
-const LIMITS: Limits = Limits {
-    max_entries: 100,
-    max_total_bytes: 100_000,
-    max_depth: 8,
-    max_path_bytes: 200,
-    file_max_bytes: 2_000,
-};
+use crate::pack::{LIMITS, Texts, take};
 
-type Texts = HashMap<BlobHash, String>;
-
-fn take(root: &Path, limits: &Limits) -> Result<(Snapshot, Texts), SnapshotError> {
-    let mut texts = Texts::new();
-    let snapshot = Snapshot::take(root, limits, |text| {
-        let hash = BlobHash::of(text.as_bytes());
-        texts.insert(hash, text);
-        Ok(hash)
-    })?;
-    Ok((snapshot, texts))
-}
+#[path = "support/pack.rs"]
+#[expect(dead_code, reason = "shared with the tests of archives")]
+mod pack;
 
 fn assemble(snapshot: &Snapshot, texts: &Texts, window: usize) -> Evidence {
     let tokenizer = Vocabulary::named("o200k_base").expect("embedded");
-    let view = View::new(snapshot, Category::CodeDevelopment, None, false);
+    let profile = Profile::builtin("paperbench").expect("built in");
+    let view = View::new(snapshot, Category::CodeDevelopment, None, false, &profile);
     let context = Context { paper: Some("A paper."), ..Context::default() };
     let mut assembler = Assembler::new(&view, context, &tokenizer, window, 100, None);
     for file in &view.files {
@@ -55,13 +45,15 @@ fn nothing_outside_the_root_is_read() {
     fs::write(root.path().join(".git/x.py"), "x").expect("written");
     fs::write(root.path().join("._a.py"), "apple").expect("written");
     fs::write(root.path().join("b.bin"), b"\0\0\0").expect("written");
+    let _socket = UnixListener::bind(root.path().join("socket.py")).expect("bound");
     let (snapshot, texts) = take(root.path(), &LIMITS).expect("a snapshot");
     let paths: Vec<&str> = snapshot.files.iter().map(|file| file.path.as_str()).collect();
-    assert_eq!(paths, ["._a.py", "a.py", "b.bin", "folder", "link.py", "up"]);
+    assert_eq!(paths, ["._a.py", "a.py", "b.bin", "folder", "link.py", "socket.py", "up"]);
     assert!(texts.values().all(|text| text == "a = 1\n"));
     let omitted = |path: &str| snapshot.file(path).expect("listed").omitted;
     assert_eq!(omitted("link.py"), Some(OmittedReason::Link));
     assert_eq!(omitted("folder"), Some(OmittedReason::Link));
+    assert_eq!(omitted("socket.py"), Some(OmittedReason::Special));
     assert_eq!(omitted("b.bin"), Some(OmittedReason::Binary));
     assert_eq!(omitted("._a.py"), Some(OmittedReason::Housekeeping));
     assert_eq!(omitted("a.py"), None);
@@ -84,7 +76,7 @@ fn each_limit_has_its_error() {
     assert_eq!(key(Limits { max_path_bytes: 10, ..LIMITS }), "max_path_bytes");
     assert!(take(root.path(), &LIMITS).is_ok());
     let file = root.path().join("a.py");
-    assert!(matches!(take(&file, &LIMITS), Err(SnapshotError::NotAFolder { .. })));
+    assert!(matches!(take(&file, &LIMITS), Err(SnapshotError::NotASubmission { .. })));
     let missing = root.path().join("missing");
     assert!(matches!(take(&missing, &LIMITS), Err(SnapshotError::Open { .. })));
 }
@@ -111,4 +103,57 @@ fn a_cut_is_visible_and_recorded() {
     let shrunk = whole.shrunk(&tokenizer);
     let tokens = |e: &Evidence| e.files.iter().map(|file| file.tokens).sum::<usize>();
     assert!(tokens(&shrunk) * 2 <= tokens(&whole), "{shrunk:?}");
+}
+
+#[test]
+fn a_notebook_is_shown_as_the_profile_says() {
+    let root = tempdir().expect("a folder");
+    let cell = r#"{"cells": [{"cell_type": "code", "source": "x = 1", "outputs": []}]}"#;
+    fs::write(root.path().join("n.ipynb"), cell).expect("written");
+    let (snapshot, texts) = take(root.path(), &LIMITS).expect("a snapshot");
+    let profile = Profile::builtin("default").expect("built in");
+    let tokenizer = Vocabulary::named("o200k_base").expect("embedded");
+    let view = View::new(&snapshot, Category::CodeDevelopment, None, false, &profile);
+    let mut assembler = Assembler::new(&view, Context::default(), &tokenizer, 8_000, 100, None);
+    for file in &view.files {
+        assembler.file(file, file.text.map(|hash| texts[&hash].as_str()));
+    }
+    let evidence = assembler.finish();
+    assert!(evidence.files[0].text.contains("[code cell 1]\nx = 1\n"), "{evidence:?}");
+    let paperbench = Profile::builtin("paperbench").expect("built in");
+    let view = View::new(&snapshot, Category::CodeDevelopment, None, false, &paperbench);
+    assert!(view.files.is_empty());
+}
+
+#[test]
+fn what_is_selected_is_shown_and_the_rest_recorded() {
+    let root = tempdir().expect("a folder");
+    for n in 0..12 {
+        let text = format!("def helper_{n}(value):\n    return value + {n}\n").repeat(20);
+        fs::write(root.path().join(format!("helper_{n:02}.py")), text).expect("written");
+    }
+    fs::write(root.path().join("zeta.py"), "def contrastive_loss(a, b):\n    return a @ b\n")
+        .expect("written");
+    fs::write(root.path().join("data.py"), b"\0\0").expect("written");
+    let (snapshot, texts) = take(root.path(), &LIMITS).expect("a snapshot");
+    let profile = Profile::builtin("paperbench").expect("built in");
+    let tokenizer = Vocabulary::named("o200k_base").expect("embedded");
+    let view = View::new(&snapshot, Category::CodeDevelopment, None, false, &profile);
+    let with_text = view.files.iter().filter_map(|file| Some((file, file.text?)));
+    let documents = with_text
+        .map(|(file, hash)| Document { path: file.path.clone(), text: texts[&hash].clone() })
+        .collect();
+    let index = Index::new(documents, &tokenizer);
+    let mut assembler = Assembler::new(&view, Context::default(), &tokenizer, 2_000, 100, None);
+    let selection = select("The contrastive loss is used", &index, assembler.room(), &tokenizer);
+    assembler.selected(&view.files, &index, &selection);
+    let evidence = assembler.finish();
+    assert_eq!(evidence.files[0].path, "zeta.py");
+    assert!(!evidence.fits && evidence.tokens <= 1_900, "{}", evidence.tokens);
+    assert_eq!(evidence.records.len(), 14);
+    let record = |path: &str| evidence.records.iter().find(|r| r.path == path).expect("recorded");
+    assert_eq!(record("zeta.py").state, FileState::Shown);
+    assert_eq!(record("data.py").reason.as_deref(), Some("binary"));
+    let left_out = evidence.records.iter().filter(|r| r.reason.as_deref() == Some("selection"));
+    assert!(left_out.count() > 0);
 }

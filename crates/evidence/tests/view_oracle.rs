@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use serde_json::Value;
 use tribunal_core::{BlobHash, Category};
-use tribunal_evidence::{FileEntry, Snapshot, View};
+use tribunal_evidence::{FileEntry, Profile, Snapshot, View};
 
 #[expect(clippy::print_stdout, reason = "a skipped test says so")]
 fn oracle() -> Option<Value> {
@@ -31,6 +31,7 @@ fn snapshot(case: &Value) -> Snapshot {
             bytes: 1,
             mtime_ms: seconds(&file["mtime"]),
             text: Some(BlobHash::of(b"x")),
+            encoding: None,
             cut_bytes: 0,
             omitted: None,
         })
@@ -40,12 +41,14 @@ fn snapshot(case: &Value) -> Snapshot {
         schema: Snapshot::SCHEMA.to_owned(),
         files,
         reproduction_ms: Some(seconds(&case["reproduction_time"])),
+        warnings: Vec::new(),
     }
 }
 
 #[test]
 fn views_are_paperbenchs() {
     let Some(oracle) = oracle() else { return };
+    let profile = Profile::builtin(Profile::PAPERBENCH).expect("built in");
     let cases = oracle["cases"].as_array().expect("cases");
     assert!(!cases.is_empty());
     for case in cases {
@@ -53,7 +56,7 @@ fn views_are_paperbenchs() {
         let snapshot = snapshot(case);
         for category in Category::ALL {
             for (key, max_depth) in [("files", None), ("depth4", Some(4))] {
-                let view = View::new(&snapshot, category, max_depth, false);
+                let view = View::new(&snapshot, category, max_depth, false, &profile);
                 let paths: Vec<&str> = view.files.iter().map(|file| file.path.as_str()).collect();
                 let wanted: Vec<&str> = expected[category.name()][key]
                     .as_array()
@@ -64,10 +67,10 @@ fn views_are_paperbenchs() {
                 assert_eq!(paths, wanted, "{name} {category} {key}");
             }
         }
-        let result_analysis = View::new(&snapshot, Category::ResultAnalysis, None, false);
+        let result_analysis = View::new(&snapshot, Category::ResultAnalysis, None, false, &profile);
         let touched = expected["reproduce_touched_files"].as_bool().expect("a truth value");
         assert_eq!(result_analysis.touched, touched, "{name}");
-        let development = View::new(&snapshot, Category::CodeDevelopment, None, false);
+        let development = View::new(&snapshot, Category::CodeDevelopment, None, false, &profile);
         assert_eq!(Some(development.tree().as_str()), case["code_development_tree"].as_str());
     }
 }

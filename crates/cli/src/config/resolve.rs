@@ -22,7 +22,7 @@ use super::{
 };
 
 /// The profiles of evidence.
-const PROFILES: [&str; 1] = ["paperbench"];
+const PROFILES: [&str; 2] = ["paperbench", "default"];
 /// The levels of the log.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// The forms of the log.
@@ -48,10 +48,11 @@ pub(super) fn resolve(raw: RawConfig, problems: Vec<Problem>) -> Result<Config, 
     let retry = retry(&mut reader);
     let evidence = evidence(&mut reader);
     let limits = SubmissionLimits {
-        max_files: reader.unsigned("limits.max_files", 1..=10_000_000),
+        max_entries: reader.unsigned("limits.max_entries", 1..=10_000_000),
         max_total_bytes: reader.unsigned("limits.max_total_bytes", 1..=i64::MAX),
         max_depth: reader.small("limits.max_depth", 1..=4_096),
         max_path_bytes: reader.small("limits.max_path_bytes", 16..=65_536),
+        max_ratio: reader.unsigned("limits.max_ratio", 1..=1_000_000),
     };
     let sim = SimSettings {
         latency: reader.millis("sim.latency_ms", 0..=600_000),

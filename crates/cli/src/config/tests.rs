@@ -169,7 +169,7 @@ fn values_out_of_range_are_named_by_line() {
             "11 log.level: must be one of \"off\", \"error\", \"warn\", \"info\", \"debug\", \
              \"trace\"",
             "13 evidence.token_budget: must be 0 (from the model's window) or at least 1000",
-            "14 evidence.profile: must be \"paperbench\"",
+            "14 evidence.profile: must be one of \"paperbench\", \"default\"",
         ]
     );
     // The key that was set bears the blame, not the default.

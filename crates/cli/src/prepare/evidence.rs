@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use tribunal_core::{BlobHash, Category};
 use tribunal_evidence::{
-    Assembler, Evidence, FileEntry, Limits, Snapshot, SnapshotError, View, Vocabulary,
+    Assembler, Evidence, FileEntry, Limits, Profile, Snapshot, SnapshotError, View, Vocabulary,
     assemble::Context,
     snapshot::{REPRODUCE_LOG, REPRODUCE_SH},
     tokens::DEFAULT_VOCABULARY,
@@ -23,6 +23,7 @@ use super::read;
 use crate::{
     baseline,
     config::{Config, judge::ResolvedJudge},
+    progress::note,
 };
 
 /// Texts on their way from the snapshot to the store at once.
@@ -75,7 +76,8 @@ pub(crate) async fn snapshot(
     store: &Arc<dyn Store>,
 ) -> anyhow::Result<Snapshot> {
     let limits = Limits {
-        max_entries: config.limits.max_files,
+        max_entries: config.limits.max_entries,
+        max_ratio: config.limits.max_ratio,
         max_total_bytes: config.limits.max_total_bytes,
         max_depth: config.limits.max_depth as usize,
         max_path_bytes: config.limits.max_path_bytes as usize,
@@ -96,7 +98,11 @@ pub(crate) async fn snapshot(
         let _ = answer.send(hashes.map(|hashes| hashes[0]).map_err(|error| error.to_string()));
     }
     let taken: Result<Snapshot, SnapshotError> = walk.await?;
-    Ok(taken?)
+    let snapshot = taken?;
+    for warning in &snapshot.warnings {
+        note(&format!("submission: {warning}"));
+    }
+    Ok(snapshot)
 }
 
 // === impl Texts ===
@@ -123,9 +129,16 @@ impl Texts {
 // === impl Material ===
 
 impl Material<'_> {
+    /// The profile that the config names; it has made sure that there is one.
+    fn profile(&self) -> Profile {
+        let name = &self.config.evidence.profile;
+        Profile::builtin(name).expect("the config refuses names that are no profile")
+    }
+
     /// Whether the reproduction wrote any file that Result Analysis sees.
     pub(crate) fn is_touched(&self) -> bool {
-        View::new(self.snapshot, Category::ResultAnalysis, None, false).touched
+        let profile = self.profile();
+        View::new(self.snapshot, Category::ResultAnalysis, None, false, &profile).touched
     }
 
     /// Assembles the category's evidence.
@@ -142,7 +155,8 @@ impl Material<'_> {
         let vocabulary = Vocabulary::named(&facts.tokenizer)
             .or_else(|| Vocabulary::named(DEFAULT_VOCABULARY))
             .context("the embedded vocabularies are gone")?;
-        let view = View::new(self.snapshot, category, None, code_only);
+        let profile = self.profile();
+        let view = View::new(self.snapshot, category, None, code_only, &profile);
         let script = self.text(REPRODUCE_SH).await?;
         let log = self.text(REPRODUCE_LOG).await?;
         fn beside(text: &Option<(String, String)>) -> Option<&str> {
