@@ -5,7 +5,7 @@ CARGO ?= cargo
 TARGET_DIR ?= $(or $(CARGO_TARGET_DIR),target)
 EXAMPLE := tests/fixtures/example
 
-.PHONY: demo test check doc bench build
+.PHONY: demo test check doc e2e bench
 
 ## Build, grade the bundled example with the embedded store and the simulated judge, print the tree.
 demo:
@@ -38,6 +38,11 @@ check:
 doc:
 	$(CARGO) doc --workspace --no-deps --open
 
-## Benchmarks: ratios measured in one run.
+## The end-to-end suite alone.
+e2e:
+	$(CARGO) build -p tribunal-cli
+	$(CARGO) nextest run -p tribunal-e2e
+
+## Benchmarks.
 bench:
-	tests/bench.sh
+	$(CARGO) bench -p tribunal-evidence --bench log
