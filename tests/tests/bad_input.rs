@@ -80,7 +80,7 @@ fn a_submission_that_is_a_file() {
     let workspace = Workspace::generated(20);
     fs::remove_dir_all(workspace.file("submission")).expect("removed");
     workspace.write("submission", "PK");
-    assert_not_graded(&workspace, &[], &["submission", "not a folder"]);
+    assert_not_graded(&workspace, &[], &["submission", "a single file", "give a folder"]);
 }
 
 #[test]
