@@ -116,6 +116,20 @@ fn a_folder_for_results_that_cannot_be_written() {
 }
 
 #[test]
+fn a_folder_for_results_within_the_submission() {
+    let workspace = Workspace::generated(20);
+    let sim = SimProcess::start(&[]);
+    let inputs = ["grade", "--rubric", "rubric.json", "--submission", "submission"];
+    let judge = ["--base-url", &sim.base_url, "--model", "tribunal-sim"];
+    for out in ["submission", "submission/results/of/it"] {
+        let output = workspace.run(&[&inputs[..], &judge[..], &["--out", out]].concat());
+        assert_refused(&workspace, &output, &[out, "--out", "within the submission"]);
+    }
+    assert_eq!(sim.requests(), 0, "no call is paid for");
+    assert!(!workspace.file("submission/results").exists());
+}
+
+#[test]
 fn a_store_from_a_newer_version() {
     /// Where SQLite's header keeps `PRAGMA user_version`, big-endian.
     const USER_VERSION: u64 = 60;

@@ -1,6 +1,8 @@
 //! SIGTERM and Ctrl-C: what is in flight is finished, nothing stays leased, and the same command
 //! goes on.
 
+use std::net::TcpListener;
+
 use tribunal_e2e::{Running, SimProcess, Workspace, assert_exit, document, number, wait_until};
 
 const LEAVES: u64 = 120;
@@ -34,6 +36,23 @@ fn interrupted(send: impl Fn(&Running), code: i32) {
 #[test]
 fn sigterm_finishes_what_is_in_flight() {
     interrupted(Running::terminate, 143);
+}
+
+#[test]
+fn sigterm_ends_a_run_whose_endpoint_is_down() {
+    let workspace = Workspace::generated(20);
+    let closed = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let base_url = format!("http://{}/v1", closed.local_addr().expect("an address"));
+    drop(closed);
+    let running = Running::start(workspace.grade(&base_url, &[]));
+    wait_until("the run is begun", || running.stderr().contains("begun"));
+    running.terminate();
+    let output = running.finish();
+    // Without an end of its own it would pause after 30 s, with another code.
+    assert_exit(&output, 143);
+    assert_eq!(document(&output)["state"], "interrupted");
+    let status = workspace.status();
+    assert_eq!((number(&status, "/pending"), number(&status, "/leased")), (20, 0));
 }
 
 #[test]

@@ -15,8 +15,8 @@ pub(crate) struct InputArgs {
     /// The rubric, in PaperBench's format
     #[arg(long, value_name = "FILE")]
     pub(crate) rubric: PathBuf,
-    /// The submission's folder
-    #[arg(long, value_name = "DIR")]
+    /// The submission: a folder, or a tar, tar.gz, tar.zst or zip archive
+    #[arg(long, value_name = "PATH")]
     pub(crate) submission: PathBuf,
     /// The paper, as Markdown or text
     #[arg(long, value_name = "FILE")]

@@ -67,8 +67,6 @@ pub(crate) struct RunSettings {
     pub(crate) prompt_set: String,
     /// Whether a verdict with quotes that do not exist is sent back once.
     pub(crate) require_evidence: bool,
-    /// Planted leaves with known answers.
-    pub(crate) canaries: u32,
 }
 
 /// `[store]`.

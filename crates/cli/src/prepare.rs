@@ -130,7 +130,6 @@ pub(crate) async fn prepare(
         prompt_set: Input { name: set.name.clone(), hash: hashes[2] },
         max_prior_nodes: config.run.max_prior_nodes,
         require_evidence: config.run.require_evidence,
-        canaries: config.run.canaries,
         generation: 0,
     };
     spec.generation = generation(&spec, inputs.fresh, store).await?;

@@ -77,20 +77,6 @@ pub struct GradeOptions {
     pub max_depth: Option<u32>,
 }
 
-/// How files are picked where those of a category do not fit the judge's context.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Selection {
-    /// The judge ranks them for each leaf, as PaperBench's SimpleJudge has it.
-    Judge,
-    /// The judge ranks them once for the leaves of a parent.
-    JudgeShared,
-    /// BM25 of the criterion, without a call.
-    Lexical,
-    /// BM25 of the criteria of a parent's leaves together, without a call.
-    LexicalShared,
-}
-
 /// Everything that a worker must know to grade a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunSpec {
@@ -121,9 +107,6 @@ pub struct RunSpec {
     /// Whether a verdict with quotes that do not exist is sent back once.
     #[serde(default)]
     pub require_evidence: bool,
-    /// Leaves with known answers that are planted to see whether the judge can be led astray.
-    #[serde(default)]
-    pub canaries: u32,
     /// 0, or how often the same inputs were started anew (`--fresh`).
     pub generation: u32,
 }
@@ -166,7 +149,6 @@ impl RunSpec {
         hasher.field("resources", &[u8::from(self.options.resources_provided)]);
         hasher.field("max_depth", format!("{:?}", self.options.max_depth).as_bytes());
         hasher.field("require_evidence", &[u8::from(self.require_evidence)]);
-        hasher.field("canaries", &self.canaries.to_le_bytes());
         hasher.field("judge", &self.judge.identity());
         hasher.field("prompt_set", self.prompt_set.hash.as_bytes());
         hasher.field("prior", format!("{:?}", self.max_prior_nodes).as_bytes());
@@ -230,38 +212,6 @@ impl ReplyForm {
             ReplyForm::JsonObject => "json_object",
             ReplyForm::Text => "text",
         }
-    }
-}
-
-// === impl Selection ===
-
-impl Selection {
-    const ALL: [Selection; 4] =
-        [Selection::Judge, Selection::JudgeShared, Selection::Lexical, Selection::LexicalShared];
-
-    /// The name in the config and in records.
-    pub fn name(self) -> &'static str {
-        match self {
-            Selection::Judge => "judge",
-            Selection::JudgeShared => "judge-shared",
-            Selection::Lexical => "lexical",
-            Selection::LexicalShared => "lexical-shared",
-        }
-    }
-
-    /// The selection with exactly this name, or `None`.
-    pub fn from_name(name: &str) -> Option<Selection> {
-        Selection::ALL.into_iter().find(|selection| selection.name() == name)
-    }
-
-    /// Whether one choice serves all leaves of a parent.
-    pub fn is_shared(self) -> bool {
-        matches!(self, Selection::JudgeShared | Selection::LexicalShared)
-    }
-
-    /// Whether it costs calls.
-    pub fn asks_the_judge(self) -> bool {
-        matches!(self, Selection::Judge | Selection::JudgeShared)
     }
 }
 

@@ -160,7 +160,7 @@ pub struct Shown {
     pub selected: Vec<String>,
     /// How the answer was asked for.
     pub reply_form: Option<ReplyForm>,
-    /// Hash of the prompt's bytes.
+    /// Hash of the first question: of the hash of its shared part, and its own message.
     pub prompt: Option<BlobHash>,
 }
 

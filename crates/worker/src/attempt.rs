@@ -10,8 +10,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tribunal_core::{
-    Attempt, CallKind, Category, FailureClass, Outcome, ReplyForm, UngradedReason, Usage, Verdict,
-    VerdictSource,
+    Attempt, BlobHash, CallKind, Category, FailureClass, Outcome, ReplyForm, UngradedReason, Usage,
+    Verdict, VerdictSource,
     event::Event,
     ids::TaskKey,
     verdict::{Rationale, Shown},
@@ -81,6 +81,8 @@ pub struct Asker<'a> {
     pub events: &'a dyn EventSink,
     /// Ends the attempt: the lease is lost or cancelled, or the pool stops at once.
     pub stop: &'a CancellationToken,
+    /// The pool is to end: a call in flight may finish, a failed one is not tried again.
+    pub drain: &'a CancellationToken,
 }
 
 /// The state of one attempt.
@@ -92,8 +94,12 @@ struct Turn<'a> {
     attempts: Vec<Attempt>,
     /// Transient failures, those of earlier claims included.
     failures: u32,
+    /// Calls that reached nobody, while nobody has ever answered.
+    unreached: u32,
     shrunk: bool,
     form: ReplyForm,
+    /// Hash of the last question, repairs left out.
+    prompt: Option<BlobHash>,
     /// What the last question showed.
     shared: Option<Arc<Shared>>,
     /// Whether the judge was asked again for quotes that exist.
@@ -124,8 +130,10 @@ impl Asker<'_> {
             category: claim.task.category,
             attempts: Vec::new(),
             failures: claim.failures,
+            unreached: 0,
             shrunk: false,
             form: self.run.form(),
+            prompt: None,
             shared: None,
             asked_for_evidence: false,
             repairs: Vec::new(),
@@ -164,6 +172,7 @@ impl Turn<'_> {
             self.form = run.form();
             let leaf = run.run.prompts(self.form).leaf(index, &[]).map_err(unusable)?;
             let shared = run.shared(self.category, self.shrunk).await?;
+            self.prompt = Some(shared.prompt_hash(&leaf));
             self.shared = Some(Arc::clone(&shared));
             let waited = tokio::select! {
                 biased;
@@ -360,7 +369,7 @@ impl Turn<'_> {
             shrunk: self.shrunk,
             selected: Vec::new(),
             reply_form: Some(self.form),
-            prompt: None,
+            prompt: self.prompt,
         }
     }
 

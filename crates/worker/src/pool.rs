@@ -260,7 +260,8 @@ impl Shared {
             let run = self.context(&claim.run).await?;
             let (policy, budget) = (&self.config.retry, &self.budget);
             let events = &*self.events;
-            let asker = Asker { run: &run, policy, budget, events, stop };
+            let drain = &self.shutdown.drain;
+            let asker = Asker { run: &run, policy, budget, events, stop, drain };
             asker.attempt(claim).await
         };
         let attempted: Result<Attempted, ContextError> = attempted.await;

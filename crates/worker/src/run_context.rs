@@ -13,7 +13,9 @@ use std::{
 
 use bytes::Bytes;
 use tokio::sync::OnceCell;
-use tribunal_core::{Category, ReplyForm, RunId, RunSpec, verdict::Suspicion};
+use tribunal_core::{
+    BlobHash, Category, ReplyForm, RunId, RunSpec, ids::FieldHasher, verdict::Suspicion,
+};
 use tribunal_evidence::injection;
 use tribunal_store::Store;
 
@@ -47,10 +49,23 @@ pub struct RunContext {
 pub struct Shared {
     /// The request up to the leaf's own messages.
     pub prefix: Bytes,
+    /// Hash of `prefix`.
+    prefix_hash: BlobHash,
     /// What quotes are looked up in.
     pub texts: ShownTexts,
     /// Text shown that addresses the judge.
     pub suspicions: Vec<Suspicion>,
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Hash of a question: of the hash of this prefix, and the leaf's own message.
+    pub fn prompt_hash(&self, leaf: &str) -> BlobHash {
+        let mut hasher = FieldHasher::new("tribunal.prompt/1");
+        hasher.field("prefix", self.prefix_hash.as_bytes());
+        hasher.field("leaf", leaf.as_bytes()).finish()
+    }
 }
 
 // === impl RunContext ===
@@ -134,7 +149,8 @@ impl RunContext {
                 Message { role: "user", content: &prompt.shared },
             ];
             let prefix = self.provider.prefix(&self.run.spec.judge, &shared);
-            Ok(Arc::new(Shared { prefix, texts, suspicions }))
+            let prefix_hash = BlobHash::of(&prefix);
+            Ok(Arc::new(Shared { prefix, prefix_hash, texts, suspicions }))
         };
         cells[usize::from(shrunk)].get_or_try_init(build).await.cloned()
     }

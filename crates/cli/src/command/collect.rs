@@ -9,9 +9,9 @@ use std::{
 
 use clap::Args;
 use tribunal_collector::{
-    CollectOptions, GradeState, TextStyle, closing_table, export, scored_tree,
+    CollectOptions, Collected, GradeState, TextStyle, closing_table, export, scored_tree,
 };
-use tribunal_core::RunId;
+use tribunal_core::{RunId, UngradedReason};
 use tribunal_store::Store;
 
 use crate::{
@@ -103,7 +103,7 @@ pub(crate) async fn finish(
     }
     let state = collected.state();
     if !finish.quiet
-        && let Some(said) = advice(state, run, &collected.record().reason)
+        && let Some(said) = advice(&collected)
     {
         note(&said);
     }
@@ -116,8 +116,10 @@ pub(crate) async fn finish(
 }
 
 /// What to do about a run that is not complete.
-fn advice(state: GradeState, run: &RunId, reason: &str) -> Option<String> {
-    Some(match state {
+fn advice(collected: &Collected) -> Option<String> {
+    let (run, reason) = (&collected.record().run.id, &collected.record().reason);
+    let open = collected.counts().ungraded.get(&UngradedReason::Pending).copied().unwrap_or(0);
+    Some(match collected.state() {
         GradeState::Complete => return None,
         GradeState::Paused => format!(
             "run {run} is paused: {reason}\nnothing is lost and no leaf is burnt; put it right and \
@@ -129,6 +131,10 @@ fn advice(state: GradeState, run: &RunId, reason: &str) -> Option<String> {
         GradeState::Cancelled => {
             format!("run {run} is cancelled; `tribunal retry {run}` takes that back")
         }
+        GradeState::Incomplete if open > 0 => format!(
+            "run {run} has {open} leaves still to grade; `tribunal work`, or the command that began \
+             it, goes on"
+        ),
         GradeState::Incomplete => format!(
             "run {run} is incomplete; `tribunal retry {run}` puts ungraded leaves back in the \
              queue, then run the same command again"

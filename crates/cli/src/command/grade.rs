@@ -2,7 +2,10 @@
 //!
 //! Owns the order of the steps and the exit code. Each step is also a command of its own.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use clap::Args;
 use tribunal_collector::check_writable;
@@ -53,6 +56,7 @@ pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Ex
         note(&format!("assuming: {assumption}"));
     }
     if let Some(out) = &out {
+        refuse_inside(out, &inputs.submission)?;
         check_writable(out)?;
     }
     let (shutdown, signalled) = engine::on_signals(config.worker.grace)?;
@@ -84,4 +88,21 @@ pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Ex
     }
     let finish = Finish { command: "grade", quiet: pool.quiet, tree, signal: signalled.exit() };
     collect::finish(&config, &store, &run, &out, context, finish).await
+}
+
+/// Refuses a folder for results within the submission: they would be evidence of the next run.
+fn refuse_inside(out: &Path, submission: &Path) -> anyhow::Result<()> {
+    let Ok(submission) = submission.canonicalize() else { return Ok(()) };
+    let existing = out.ancestors().find_map(|above| above.canonicalize().ok());
+    let existing = match existing {
+        Some(existing) => existing,
+        None => std::env::current_dir()?,
+    };
+    anyhow::ensure!(
+        !existing.starts_with(&submission),
+        "--out {} lies within the submission, where results would become evidence; name a folder \
+         outside of it",
+        out.display()
+    );
+    Ok(())
 }

@@ -85,7 +85,6 @@ fn run(reader: &mut Reader<'_>) -> RunSettings {
         max_prior_nodes: (prior > 0).then_some(prior),
         prompt_set: prompt_set(reader),
         require_evidence: reader.boolean("run.require_evidence"),
-        canaries: reader.small("run.canaries", 0..=100),
     }
 }
 

@@ -93,7 +93,6 @@ fn spec(rubric: BlobHash, options: GradeOptions) -> RunSpec {
         prompt_set: input("prompts"),
         max_prior_nodes: None,
         require_evidence: false,
-        canaries: 0,
         generation: 0,
     }
 }

@@ -6,7 +6,8 @@
 use super::TOP_FOLDER;
 
 /// Folders of version control, and those that the Finder adds to archives.
-const LEFT_OUT_FOLDERS: [&[u8]; 5] = [b".git", b".hg", b".svn", b".bzr", b"__MACOSX"];
+const LEFT_OUT_FOLDERS: [&[u8]; 7] =
+    [b".git", b".hg", b".svn", b".bzr", b"__MACOSX", b".tribunal", b"tribunal-out"];
 
 /// Where an entry lies.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -100,7 +100,10 @@ impl Turn<'_> {
                 );
                 return Next::End(End::Pause { reason });
             }
-            let delay = policy.base.min(policy.inline_wait).max(Duration::from_millis(100));
+            // Two tries a second of every leaf would be a storm for a server that is starting.
+            let doubled = policy.base.saturating_mul(1 << self.unreached.min(4));
+            let delay = doubled.min(policy.inline_wait).max(Duration::from_millis(100));
+            self.unreached += 1;
             return self.sleep(delay, stop).await;
         }
         self.failures += 1;
@@ -126,6 +129,7 @@ impl Turn<'_> {
         tokio::select! {
             biased;
             () = stop.cancelled() => Next::End(End::Release),
+            () = self.asker.drain.cancelled() => Next::End(End::Release),
             () = tokio::time::sleep(delay) => Next::Again,
         }
     }
@@ -143,6 +147,7 @@ impl Turn<'_> {
             _ => "Check the account's quota and billing",
         };
         let status = status.map_or(String::new(), |status| format!(" ({status})"));
+        let message = message.trim_end_matches('.');
         format!(
             "the judge {} at {} refuses{status}: {message}. {advice}",
             judge.model, judge.base_url
