@@ -3,7 +3,7 @@
 //! Owns rendering, shared-first: the system message and the shared message are the same bytes for
 //! every leaf of a category, so that providers can cache them; only the last message is the leaf's.
 //! A template sees the shared variables or the leaf's, never both. Where a set comes from is
-//! [`set`]'s, what is wrong with one [`lint`]'s.
+//! [`set`]'s, what is wrong with one [`lint`](mod@lint)'s.
 
 pub mod lint;
 mod run;
@@ -130,7 +130,7 @@ pub fn nonce(key: &[u8; 32], snapshot: &BlobHash) -> String {
 // === impl Prompts ===
 
 impl Prompts {
-    /// Compiles a set that [`lint`] finds nothing wrong with.
+    /// Compiles a set that [`lint()`] finds nothing wrong with.
     ///
     /// # Errors
     ///
