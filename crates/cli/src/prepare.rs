@@ -41,12 +41,15 @@ pub(crate) struct Prepared {
     pub(crate) rules: BTreeMap<Category, String>,
 }
 
-/// What is graded of the rubric.
-#[derive(Clone, Copy)]
-struct Graded<'r> {
-    rubric: &'r Rubric,
-    /// The same without the cut at a greatest depth.
-    whole: &'r Rubric,
+/// A run before it is recorded: all of its blobs are in the store, its tasks are not.
+struct Draft {
+    /// Its spec, of generation 0.
+    spec: RunSpec,
+    /// The rubric as graded.
+    rubric: Rubric,
+    /// The same without the cut at a greatest depth, where there is one.
+    uncut: Option<Rubric>,
+    evidence: BTreeMap<Category, CategoryEvidence>,
 }
 
 /// What a category's leaves are shown, and the rule that decides them without being shown it.
@@ -67,6 +70,25 @@ pub(crate) async fn prepare(
     judge: &ResolvedJudge,
     store: &Arc<dyn Store>,
 ) -> anyhow::Result<Prepared> {
+    let mut draft = draft(inputs, config, judge, store).await?;
+    draft.spec.generation = generation(&draft.spec, inputs.fresh, store).await?;
+    let record = record(&draft.spec, store).await?;
+    let new_tasks = enqueue(&draft, &record, store).await?;
+    let rules = draft.rules();
+    Ok(Prepared { record, spec: draft.spec, new_tasks, rules })
+}
+
+/// Reads the inputs and puts what a worker needs of them into the store; records no run.
+///
+/// # Errors
+///
+/// An input cannot be read or is not valid, or the store failed.
+async fn draft(
+    inputs: &InputArgs,
+    config: &Config,
+    judge: &ResolvedJudge,
+    store: &Arc<dyn Store>,
+) -> anyhow::Result<Draft> {
     // Before anything is read or stored: a set that cannot be used would fail every leaf.
     let named_set = &config.run.prompt_set;
     let set = PromptSet::named(named_set)?;
@@ -92,8 +114,6 @@ pub(crate) async fn prepare(
     )?;
     let snapshot = evidence::snapshot(&inputs.submission, config, store).await?;
 
-    let whole = uncut.as_ref().unwrap_or(&rubric);
-
     let material = Material { texts: &texts, snapshot: &snapshot, config, judge, store };
     let mut evidence = BTreeMap::new();
     for category in rubric.category_counts().into_keys() {
@@ -116,7 +136,7 @@ pub(crate) async fn prepare(
         let input = input.as_ref();
         input.map(|(name, text)| Input { name: name.clone(), hash: BlobHash::of(text.as_bytes()) })
     };
-    let mut spec = RunSpec {
+    let spec = RunSpec {
         schema: RunSpec::SCHEMA.to_owned(),
         tribunal: env!("CARGO_PKG_VERSION").to_owned(),
         rubric: Input { name: inputs.rubric.display().to_string(), hash: hashes[0] },
@@ -132,13 +152,7 @@ pub(crate) async fn prepare(
         require_evidence: config.run.require_evidence,
         generation: 0,
     };
-    spec.generation = generation(&spec, inputs.fresh, store).await?;
-    let record = record(&spec, store).await?;
-    let graded = Graded { rubric: &rubric, whole };
-    let new_tasks = enqueue(&spec, graded, &evidence, &record, store).await?;
-    let rules = evidence.iter().filter_map(|(category, e)| Some((*category, e.rule.clone()?)));
-    let rules = rules.collect();
-    Ok(Prepared { record, spec, new_tasks, rules })
+    Ok(Draft { spec, rubric, uncut, evidence })
 }
 
 /// The generation of the newest run with these inputs, or the next one.
@@ -166,32 +180,10 @@ async fn record(spec: &RunSpec, store: &Arc<dyn Store>) -> anyhow::Result<RunRec
     Ok(store.create_run(run).await?)
 }
 
-async fn enqueue(
-    spec: &RunSpec,
-    graded: Graded<'_>,
-    evidence: &BTreeMap<Category, CategoryEvidence>,
-    record: &RunRecord,
-    store: &Arc<dyn Store>,
-) -> anyhow::Result<u64> {
-    let rubric = graded.rubric;
-    // Leaves of a category stand together: they share their prompt's prefix.
-    let mut leaves: Vec<(usize, Category)> =
-        rubric.leaves().filter_map(|(index, node)| Some((index, node.category?))).collect();
-    leaves.sort_by_key(|(index, category)| (*category, *index));
+async fn enqueue(draft: &Draft, record: &RunRecord, store: &Arc<dyn Store>) -> anyhow::Result<u64> {
     let (mut new, mut page) = (0, Vec::with_capacity(ENQUEUE_PAGE));
-    for (order, (index, category)) in leaves.into_iter().enumerate() {
-        let node = &rubric.nodes()[index];
-        let shown = &evidence[&category];
-        page.push(LeafTask {
-            position: node.position(),
-            sample: 0,
-            id: node.id.clone(),
-            category,
-            content_key: content_key(spec, graded, index, category, shown),
-            order: u32::try_from(order)?,
-            estimated_tokens: u32::try_from(shown.tokens + LEAF_TOKENS).unwrap_or(u32::MAX),
-            rule: shown.rule.clone(),
-        });
+    for task in draft.tasks() {
+        page.push(task);
         if page.len() == ENQUEUE_PAGE {
             new += store.enqueue(&record.run.id, std::mem::take(&mut page)).await?;
         }
@@ -199,38 +191,78 @@ async fn enqueue(
     Ok(new + store.enqueue(&record.run.id, page).await?)
 }
 
-/// Hash of everything that can change the leaf's verdict.
-fn content_key(
-    spec: &RunSpec,
-    graded: Graded<'_>,
-    index: usize,
-    category: Category,
-    shown: &CategoryEvidence,
-) -> ContentKey {
-    let Graded { rubric, whole } = graded;
-    let node = &rubric.nodes()[index];
-    let mut hasher = FieldHasher::new("tribunal.leaf/1");
-    hasher.field("category", category.name().as_bytes());
-    hasher.field("requirements", node.requirements.as_bytes());
-    for prior in rubric.prior_nodes(index, spec.max_prior_nodes.map(|max| max as usize)) {
-        hasher.field("prior", rubric.nodes()[prior].requirements.as_bytes());
+// === impl Draft ===
+
+impl Draft {
+    /// For categories whose leaves are decided without a call, the rule that does it.
+    fn rules(&self) -> BTreeMap<Category, String> {
+        let rules = self.evidence.iter();
+        rules.filter_map(|(category, e)| Some((*category, e.rule.clone()?))).collect()
     }
-    // What a cut node stands for is part of its question.
-    let cut = Some(node.position()).filter(|_| category == Category::Subtree);
-    if let Some(top) = cut.and_then(|position| whole.by_position(position)) {
-        for below in &whole.nodes()[top + 1..whole.end(top)] {
-            hasher.field("below", &(below.depth() - node.depth()).to_le_bytes());
-            hasher.field("weight", &below.weight.to_le_bytes());
-            hasher.field("category", below.category.map_or("", Category::name).as_bytes());
-            hasher.field("requirements", below.requirements.as_bytes());
+
+    /// The rubric without the cut at a greatest depth.
+    fn whole(&self) -> &Rubric {
+        self.uncut.as_ref().unwrap_or(&self.rubric)
+    }
+
+    /// A task for each leaf, in claim order.
+    fn tasks(&self) -> impl Iterator<Item = LeafTask> {
+        // Leaves of a category stand together: they share their prompt's prefix.
+        let leaves = self.rubric.leaves();
+        let mut leaves: Vec<(usize, Category)> =
+            leaves.filter_map(|(index, node)| Some((index, node.category?))).collect();
+        leaves.sort_by_key(|(index, category)| (*category, *index));
+        (0..).zip(leaves).map(|(order, (index, category))| {
+            let node = &self.rubric.nodes()[index];
+            let shown = &self.evidence[&category];
+            LeafTask {
+                position: node.position(),
+                sample: 0,
+                id: node.id.clone(),
+                category,
+                content_key: self.content_key(index, category, shown),
+                order,
+                estimated_tokens: u32::try_from(shown.tokens + LEAF_TOKENS).unwrap_or(u32::MAX),
+                rule: shown.rule.clone(),
+            }
+        })
+    }
+
+    /// Hash of everything that can change the leaf's verdict.
+    fn content_key(
+        &self,
+        index: usize,
+        category: Category,
+        shown: &CategoryEvidence,
+    ) -> ContentKey {
+        let (spec, rubric, whole) = (&self.spec, &self.rubric, self.whole());
+        let node = &rubric.nodes()[index];
+        let mut hasher = FieldHasher::new("tribunal.leaf/1");
+        hasher.field("category", category.name().as_bytes());
+        hasher.field("requirements", node.requirements.as_bytes());
+        for prior in rubric.prior_nodes(index, spec.max_prior_nodes.map(|max| max as usize)) {
+            hasher.field("prior", rubric.nodes()[prior].requirements.as_bytes());
         }
+        // What a cut node stands for is part of its question.
+        let cut = Some(node.position()).filter(|_| category == Category::Subtree);
+        if let Some(top) = cut.and_then(|position| whole.by_position(position)) {
+            for below in &whole.nodes()[top + 1..whole.end(top)] {
+                hasher.field("below", &(below.depth() - node.depth()).to_le_bytes());
+                hasher.field("weight", &below.weight.to_le_bytes());
+                hasher.field("category", below.category.map_or("", Category::name).as_bytes());
+                hasher.field("requirements", below.requirements.as_bytes());
+            }
+        }
+        hasher.field("evidence", shown.hash.as_bytes());
+        hasher.field("rule", shown.rule.as_deref().unwrap_or_default().as_bytes());
+        // Whether the prompt speaks of script and log, and what is done with quotes that do not exist.
+        hasher.field("code_only", &[u8::from(spec.options.code_only)]);
+        hasher.field("require_evidence", &[u8::from(spec.require_evidence)]);
+        hasher.field("prompt_set", spec.prompt_set.hash.as_bytes());
+        hasher.field("judge", &spec.judge.identity());
+        hasher.field("sample", &0_u32.to_le_bytes());
+        hasher.content_key()
     }
-    hasher.field("evidence", shown.hash.as_bytes());
-    hasher.field("rule", shown.rule.as_deref().unwrap_or_default().as_bytes());
-    hasher.field("prompt_set", spec.prompt_set.hash.as_bytes());
-    hasher.field("judge", &spec.judge.identity());
-    hasher.field("sample", &0_u32.to_le_bytes());
-    hasher.content_key()
 }
 
 fn read(noun: &str, flag: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
