@@ -9,6 +9,7 @@ pub(crate) mod evidence;
 pub(crate) mod explain;
 pub(crate) mod grade;
 pub(crate) mod judge;
+pub(crate) mod plan;
 pub(crate) mod prompt;
 pub(crate) mod rescore;
 pub(crate) mod rubric;

@@ -8,6 +8,7 @@ mod command;
 mod config;
 mod document;
 mod engine;
+mod estimate;
 mod exit;
 mod leaf;
 mod log;
@@ -22,7 +23,7 @@ use tribunal_core::RunState;
 
 use crate::{
     command::{
-        Context, collect, config as config_command, control, evidence, explain, grade, judge,
+        Context, collect, config as config_command, control, evidence, explain, grade, judge, plan,
         prompt, rescore, rubric, schema, sim, status, submit, work,
     },
     exit::{BAD_INPUT, Exit},
@@ -50,6 +51,8 @@ enum Command {
     Prompt(Box<prompt::PromptArgs>),
     /// Score a graded tree again
     Rescore(rescore::RescoreArgs),
+    /// Say what a run would ask and cost, without a call
+    Plan(Box<plan::PlanArgs>),
     /// Grade a submission: submit, work and collect in one
     Grade(Box<grade::GradeArgs>),
     /// Put a run into the queue and print its id
@@ -104,6 +107,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Rubric(args) => rubric::run(args, json),
         Command::Prompt(args) => prompt::run(*args, &context).await,
         Command::Rescore(args) => rescore::run(args, json),
+        Command::Plan(args) => plan::run(*args, &context).await,
         Command::Grade(args) => grade::run(*args, &context).await,
         Command::Submit(args) => submit::run(*args, &context).await,
         Command::Work(args) => work::run(args, &context).await,

@@ -4,6 +4,7 @@
 //! is a blob afterwards. No judge is called here. The evidence is `evidence`'s.
 
 pub(crate) mod evidence;
+pub(crate) mod sizes;
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
@@ -16,15 +17,18 @@ use tribunal_core::{
 use tribunal_store::{NewRun, RunRecord, Store};
 use tribunal_worker::{PromptSet, prompt::Prompts};
 
-use self::evidence::{Material, Texts};
+use self::{
+    evidence::{Material, Texts},
+    sizes::LeafSizes,
+};
 use crate::{
     args::InputArgs,
     baseline,
     config::{Config, judge::ResolvedJudge},
 };
 
-/// Tokens of a leaf's own message and its reply, for fair shares between runs.
-const LEAF_TOKENS: usize = 1_500;
+/// Tokens that a reply takes, for fair shares between runs.
+const REPLY_TOKENS: u64 = 500;
 
 /// Tasks enqueued in one call.
 const ENQUEUE_PAGE: usize = 5_000;
@@ -42,13 +46,17 @@ pub(crate) struct Prepared {
 }
 
 /// A run before it is recorded: all of its blobs are in the store, its tasks are not.
-struct Draft {
+pub(crate) struct Draft {
     /// Its spec, of generation 0.
-    spec: RunSpec,
+    pub(crate) spec: RunSpec,
     /// The rubric as graded.
-    rubric: Rubric,
+    pub(crate) rubric: Rubric,
     /// The same without the cut at a greatest depth, where there is one.
     uncut: Option<Rubric>,
+    /// The compiled prompt set.
+    pub(crate) prompts: Prompts,
+    /// Tokens of the leaves' own messages.
+    pub(crate) sizes: LeafSizes,
     evidence: BTreeMap<Category, CategoryEvidence>,
 }
 
@@ -83,7 +91,7 @@ pub(crate) async fn prepare(
 /// # Errors
 ///
 /// An input cannot be read or is not valid, or the store failed.
-async fn draft(
+pub(crate) async fn draft(
     inputs: &InputArgs,
     config: &Config,
     judge: &ResolvedJudge,
@@ -92,7 +100,8 @@ async fn draft(
     // Before anything is read or stored: a set that cannot be used would fail every leaf.
     let named_set = &config.run.prompt_set;
     let set = PromptSet::named(named_set)?;
-    Prompts::compile(set.clone()).with_context(|| format!("--prompt-set {named_set}"))?;
+    let prompts =
+        Prompts::compile(set.clone()).with_context(|| format!("--prompt-set {named_set}"))?;
     let rubric_bytes = read("rubric", "--rubric", &inputs.rubric)?;
     let parsed = Rubric::parse(&inputs.rubric.display().to_string(), &rubric_bytes)?;
     let options = GradeOptions {
@@ -152,11 +161,18 @@ async fn draft(
         require_evidence: config.run.require_evidence,
         generation: 0,
     };
-    Ok(Draft { spec, rubric, uncut, evidence })
+    let whole = uncut.as_ref().unwrap_or(&rubric);
+    let vocabulary = judge.facts.vocabulary()?;
+    let sizes = LeafSizes::count(&spec, &rubric, whole, &prompts, &vocabulary)?;
+    Ok(Draft { spec, rubric, uncut, prompts, sizes, evidence })
 }
 
 /// The generation of the newest run with these inputs, or the next one.
-async fn generation(spec: &RunSpec, fresh: bool, store: &Arc<dyn Store>) -> anyhow::Result<u32> {
+pub(crate) async fn generation(
+    spec: &RunSpec,
+    fresh: bool,
+    store: &Arc<dyn Store>,
+) -> anyhow::Result<u32> {
     let inputs = spec.inputs_hash();
     let runs = store.runs().await?;
     let same = runs.iter().filter(|record| record.run.inputs == inputs);
@@ -182,7 +198,7 @@ async fn record(spec: &RunSpec, store: &Arc<dyn Store>) -> anyhow::Result<RunRec
 
 async fn enqueue(draft: &Draft, record: &RunRecord, store: &Arc<dyn Store>) -> anyhow::Result<u64> {
     let (mut new, mut page) = (0, Vec::with_capacity(ENQUEUE_PAGE));
-    for task in draft.tasks() {
+    for (_, task) in draft.tasks() {
         page.push(task);
         if page.len() == ENQUEUE_PAGE {
             new += store.enqueue(&record.run.id, std::mem::take(&mut page)).await?;
@@ -195,37 +211,71 @@ async fn enqueue(draft: &Draft, record: &RunRecord, store: &Arc<dyn Store>) -> a
 
 impl Draft {
     /// For categories whose leaves are decided without a call, the rule that does it.
-    fn rules(&self) -> BTreeMap<Category, String> {
+    pub(crate) fn rules(&self) -> BTreeMap<Category, String> {
         let rules = self.evidence.iter();
         rules.filter_map(|(category, e)| Some((*category, e.rule.clone()?))).collect()
     }
 
     /// The rubric without the cut at a greatest depth.
-    fn whole(&self) -> &Rubric {
+    pub(crate) fn whole(&self) -> &Rubric {
         self.uncut.as_ref().unwrap_or(&self.rubric)
     }
 
-    /// A task for each leaf, in claim order.
-    fn tasks(&self) -> impl Iterator<Item = LeafTask> {
+    /// A task for each leaf, in claim order, with the leaf's index in the rubric.
+    pub(crate) fn tasks(&self) -> impl Iterator<Item = (usize, LeafTask)> {
         // Leaves of a category stand together: they share their prompt's prefix.
         let leaves = self.rubric.leaves();
         let mut leaves: Vec<(usize, Category)> =
             leaves.filter_map(|(index, node)| Some((index, node.category?))).collect();
         leaves.sort_by_key(|(index, category)| (*category, *index));
-        (0..).zip(leaves).map(|(order, (index, category))| {
+        let context = self.context();
+        (0..).zip(leaves).map(move |(order, (index, category))| {
             let node = &self.rubric.nodes()[index];
             let shown = &self.evidence[&category];
-            LeafTask {
+            let tokens = shown.tokens as u64 + self.sizes.own(index) + REPLY_TOKENS;
+            let task = LeafTask {
                 position: node.position(),
                 sample: 0,
                 id: node.id.clone(),
                 category,
-                content_key: self.content_key(index, category, shown),
+                content_key: self.content_key(index, category, shown, context[index]),
                 order,
-                estimated_tokens: u32::try_from(shown.tokens + LEAF_TOKENS).unwrap_or(u32::MAX),
+                estimated_tokens: u32::try_from(tokens).unwrap_or(u32::MAX),
                 rule: shown.rule.clone(),
-            }
+            };
+            (index, task)
         })
+    }
+
+    /// For each node, the hash of the requirements of the nodes before it that a judge reads, in
+    /// their order: each is hashed once, so that a broad rubric takes no longer than a deep one.
+    fn context(&self) -> Vec<BlobHash> {
+        let nodes = self.rubric.nodes();
+        let step = |before: BlobHash, index: usize| {
+            let mut hasher = FieldHasher::new("tribunal.context/1");
+            hasher.field("before", before.as_bytes());
+            hasher.field("requirements", nodes[index].requirements.as_bytes()).finish()
+        };
+        let nothing = FieldHasher::new("tribunal.context/1").finish();
+        let mut context = vec![nothing; nodes.len()];
+        match self.spec.max_prior_nodes {
+            None => {
+                for index in 0..nodes.len() {
+                    let mut before = step(context[index], index);
+                    for child in self.rubric.children(index) {
+                        context[child] = before;
+                        before = step(before, child);
+                    }
+                }
+            }
+            Some(max) => {
+                for (index, _) in self.rubric.leaves() {
+                    let prior = self.rubric.prior_nodes(index, Some(max as usize));
+                    context[index] = prior.into_iter().fold(nothing, step);
+                }
+            }
+        }
+        context
     }
 
     /// Hash of everything that can change the leaf's verdict.
@@ -234,15 +284,14 @@ impl Draft {
         index: usize,
         category: Category,
         shown: &CategoryEvidence,
+        context: BlobHash,
     ) -> ContentKey {
         let (spec, rubric, whole) = (&self.spec, &self.rubric, self.whole());
         let node = &rubric.nodes()[index];
         let mut hasher = FieldHasher::new("tribunal.leaf/1");
         hasher.field("category", category.name().as_bytes());
         hasher.field("requirements", node.requirements.as_bytes());
-        for prior in rubric.prior_nodes(index, spec.max_prior_nodes.map(|max| max as usize)) {
-            hasher.field("prior", rubric.nodes()[prior].requirements.as_bytes());
-        }
+        hasher.field("prior", context.as_bytes());
         // What a cut node stands for is part of its question.
         let cut = Some(node.position()).filter(|_| category == Category::Subtree);
         if let Some(top) = cut.and_then(|position| whole.by_position(position)) {

@@ -106,7 +106,7 @@ fn is_acted_on(c: char) -> bool {
 }
 
 /// A share in percent; rounded down, so that 100% says that nothing is missing.
-pub(crate) fn percent(share: f64) -> String {
+pub fn percent(share: f64) -> String {
     // The nudge keeps what is whole in decimals, such as 0.3, from falling to 29.9%.
     format!(
         "{:.1}%",

@@ -10,7 +10,7 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tribunal_core::{Category, ReplyForm, Rubric, run::GradeOptions};
-use tribunal_evidence::{Evidence, Tokenizer, Vocabulary, tokens::DEFAULT_VOCABULARY};
+use tribunal_evidence::{Evidence, Tokenizer};
 use tribunal_store::{ModelStore, Store, SystemClock};
 use tribunal_worker::{
     PromptSet,
@@ -208,9 +208,7 @@ async fn render(
 
     let set: PromptSet = serde_json::from_slice(&store.blob(spec.prompt_set.hash).await?)?;
     let prompts = Prompts::compile(set)?;
-    let vocabulary = Vocabulary::named(&judge.facts.tokenizer)
-        .or_else(|| Vocabulary::named(DEFAULT_VOCABULARY))
-        .context("the embedded vocabularies are gone")?;
+    let vocabulary = judge.facts.vocabulary()?;
     let message = |role: &'static str, content: String, shared: bool| {
         let tokens = vocabulary.count(&content);
         PromptMessage { role, content, tokens, shared }

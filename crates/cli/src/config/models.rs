@@ -8,8 +8,10 @@ mod tests;
 
 use std::{collections::BTreeMap, path::Path};
 
+use anyhow::Context as _;
 use serde::Deserialize;
 use tribunal_core::{ReplyForm, Usage};
+use tribunal_evidence::{Vocabulary, tokens::DEFAULT_VOCABULARY};
 
 use super::{Problem, Source, raw::line_of};
 
@@ -259,6 +261,17 @@ impl ModelFacts {
                 "it is asked with a JSON Schema and capped by `max_tokens`".to_owned(),
             ],
         }
+    }
+
+    /// The vocabulary that counts its tokens.
+    ///
+    /// # Errors
+    ///
+    /// The embedded vocabularies are gone.
+    pub(crate) fn vocabulary(&self) -> anyhow::Result<Vocabulary> {
+        Vocabulary::named(&self.tokenizer)
+            .or_else(|| Vocabulary::named(DEFAULT_VOCABULARY))
+            .context("the embedded vocabularies are gone")
     }
 
     /// Tokens of `tokenizer` that a prompt may have beside an answer of `max_output_tokens`.

@@ -11,10 +11,9 @@ use std::{
 use anyhow::Context as _;
 use tribunal_core::{BlobHash, Category};
 use tribunal_evidence::{
-    Assembler, Evidence, FileEntry, Limits, Profile, Snapshot, SnapshotError, View, Vocabulary,
+    Assembler, Evidence, FileEntry, Limits, Profile, Snapshot, SnapshotError, View,
     assemble::Context,
     snapshot::{REPRODUCE_LOG, REPRODUCE_SH},
-    tokens::DEFAULT_VOCABULARY,
 };
 use tribunal_store::Store;
 use tribunal_worker::rule;
@@ -152,9 +151,7 @@ impl Material<'_> {
         code_only: bool,
     ) -> anyhow::Result<Assembled> {
         let facts = &self.judge.facts;
-        let vocabulary = Vocabulary::named(&facts.tokenizer)
-            .or_else(|| Vocabulary::named(DEFAULT_VOCABULARY))
-            .context("the embedded vocabularies are gone")?;
+        let vocabulary = facts.vocabulary()?;
         let profile = self.profile();
         let view = View::new(self.snapshot, category, None, code_only, &profile);
         let script = self.text(REPRODUCE_SH).await?;

@@ -1,0 +1,153 @@
+//! What a run will cost, before it is begun: tokens by kind, dollars as an interval, time.
+//!
+//! Owns the arithmetic alone. What is asked, and of whom, is `prepare`'s; what is assumed is said by
+//! `command/plan.rs`.
+
+use std::time::Duration;
+
+use tribunal_core::Usage;
+
+/// Prompts with fewer shared tokens than this are not cached (OpenAI's rule, which others keep to).
+pub(crate) const MIN_CACHED_TOKENS: u64 = 1_024;
+
+/// Cached tokens come in steps of this (OpenAI's rule).
+const CACHED_STEP: u64 = 128;
+
+/// Leaves that share a prefix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Group {
+    /// Leaves that the judge is asked about.
+    pub(crate) leaves: u64,
+    /// Tokens that their questions share.
+    pub(crate) prefix: u64,
+    /// Tokens of their own messages together.
+    pub(crate) own: u64,
+}
+
+/// Tokens of a reply.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct ReplySize {
+    /// What one is expected to take.
+    pub(crate) expected: f64,
+    /// The cap that is sent.
+    pub(crate) cap: u64,
+}
+
+/// Tokens of all calls together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Estimate {
+    /// Calls for verdicts.
+    pub(crate) calls: u64,
+    /// The least that is likely: prefixes are cached, replies are half as long as expected.
+    pub(crate) low: Usage,
+    /// What is expected.
+    pub(crate) expected: Usage,
+    /// The most that one call a leaf can take: nothing is cached, every reply is as long as its cap.
+    pub(crate) high: Usage,
+}
+
+/// What is known of the speed at which calls are answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pace {
+    /// Requests a minute.
+    pub(crate) requests_per_minute: Option<u64>,
+    /// Calls at once.
+    pub(crate) concurrency: u64,
+    /// What a call takes.
+    pub(crate) latency: Option<Duration>,
+}
+
+// === impl Estimate ===
+
+impl Estimate {
+    /// The tokens of one call for each leaf of these groups. In each group one leaf's question goes
+    /// ahead and is read whole; the others find the prefix cached.
+    pub(crate) fn of(groups: &[Group], reply: ReplySize) -> Estimate {
+        let calls: u64 = groups.iter().map(|group| group.leaves).sum();
+        let input = groups.iter().map(|group| group.leaves * group.prefix + group.own).sum();
+        let cached = groups.iter().map(|g| g.leaves.saturating_sub(1) * cacheable(g.prefix)).sum();
+        let replies = |tokens: f64| (calls as f64 * tokens).round() as u64;
+        let usage = |cached, output| Usage { input, cached, output };
+        Estimate {
+            calls,
+            low: usage(cached, replies(reply.expected / 2.0)),
+            expected: usage(cached, replies(reply.expected)),
+            high: usage(0, calls * reply.cap),
+        }
+    }
+}
+
+/// Tokens of a prefix that a provider serves from its cache.
+fn cacheable(prefix: u64) -> u64 {
+    if prefix < MIN_CACHED_TOKENS { 0 } else { prefix / CACHED_STEP * CACHED_STEP }
+}
+
+// === impl Pace ===
+
+impl Pace {
+    /// How long so many calls take: what the narrowest of the known limits allows. `None` where
+    /// nothing is known.
+    pub(crate) fn time(&self, calls: u64) -> Option<Duration> {
+        let limited = self.requests_per_minute.map(|rpm| calls as f64 * 60.0 / rpm as f64);
+        // One call goes ahead, to warm the cache.
+        let waves = if calls < 2 { calls } else { (calls - 1).div_ceil(self.concurrency) + 1 };
+        let answered = self.latency.map(|latency| waves as f64 * latency.as_secs_f64());
+        let seconds = limited.into_iter().chain(answered).reduce(f64::max)?;
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn one_leaf_of_a_group_reads_the_prefix() {
+        let group = |leaves, prefix, own| Group { leaves, prefix, own };
+        let groups = [group(10, 10_000, 3_000), group(1, 50_000, 400), group(5, 1_000, 500)];
+        let estimate = Estimate::of(&groups, ReplySize { expected: 500.0, cap: 2_048 });
+        assert_eq!(estimate.calls, 16);
+        // 9 times the 78 whole steps of 10,000; a single leaf and a short prefix find nothing.
+        let (input, cached) = (100_000 + 3_000 + 50_000 + 400 + 5_000 + 500, 9 * 78 * 128);
+        assert_eq!(estimate.expected, Usage { input, cached, output: 8_000 });
+        assert_eq!(estimate.low, Usage { input, cached, output: 4_000 });
+        assert_eq!(estimate.high, Usage { input, cached: 0, output: 16 * 2_048 });
+    }
+
+    #[test]
+    fn the_narrowest_limit_says_how_long() {
+        let pace = |requests_per_minute, latency: Option<u64>| Pace {
+            requests_per_minute,
+            concurrency: 10,
+            latency: latency.map(Duration::from_secs),
+        };
+        let seconds = |pace: Pace, calls| pace.time(calls).map(|time| time.as_secs());
+        assert_eq!(seconds(pace(None, None), 100), None);
+        assert_eq!(seconds(pace(Some(60), None), 100), Some(100));
+        assert_eq!(seconds(pace(None, Some(2)), 101), Some(22));
+        assert_eq!(seconds(pace(Some(60), Some(2)), 101), Some(101));
+        assert_eq!(seconds(pace(Some(6_000), Some(2)), 101), Some(22));
+        assert_eq!(seconds(pace(Some(60), Some(2)), 0), Some(0));
+        assert_eq!(seconds(pace(None, Some(2)), 1), Some(2));
+    }
+
+    proptest! {
+        #[test]
+        fn the_interval_holds_what_is_expected(
+            groups in proptest::collection::vec((0u64..1_000, 0u64..500_000, 0u64..1_000_000), 0..5),
+            cap in 16u64..100_000, share in 0.0f64..1.0,
+        ) {
+            let groups: Vec<Group> = groups
+                .into_iter()
+                .map(|(leaves, prefix, own)| Group { leaves, prefix, own })
+                .collect();
+            let Estimate { low, expected, high, .. } =
+                Estimate::of(&groups, ReplySize { expected: cap as f64 * share, cap });
+            prop_assert!(low.output <= expected.output && expected.output <= high.output);
+            prop_assert!(expected.cached <= expected.input);
+            prop_assert_eq!((low.input, high.input), (expected.input, expected.input));
+        }
+    }
+}
