@@ -43,15 +43,17 @@ arrow() { # CRATE FORBIDDEN...
     done
 }
 {
-    arrow core evidence store worker collector sim cli
-    arrow evidence store worker collector sim cli
-    arrow store evidence worker collector sim cli
-    arrow worker collector sim cli
-    arrow collector evidence worker sim cli
-    arrow sim evidence store worker collector cli
+    arrow core evidence store worker collector audit sim cli
+    arrow evidence store worker collector audit sim cli
+    arrow store evidence worker collector audit sim cli
+    arrow worker collector audit sim cli
+    arrow collector evidence worker audit sim cli
+    arrow audit evidence store worker collector sim cli
+    arrow sim evidence store worker collector audit cli
 } | gate "the dependency rule of ARCHITECTURE.md"
-sed '/^\[dev-dependencies\]/,$d' crates/core/Cargo.toml | grep -nE '^(tokio|reqwest|sqlx)' |
-    gate "core has no runtime and no I/O"
+for crate in core audit; do
+    sed '/^\[dev-dependencies\]/,$d' crates/$crate/Cargo.toml | grep -nE '^(tokio|reqwest|sqlx)'
+done | gate "core and audit have no runtime and no I/O"
 grep -nE '^[a-z0-9_-]+ *= *("|\{[^}]*version)' crates/*/Cargo.toml tests/Cargo.toml |
     grep -vE ':(name|path|version|edition) *=' |
     gate "versions stand in the workspace's Cargo.toml alone"
