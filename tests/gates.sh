@@ -43,13 +43,14 @@ arrow() { # CRATE FORBIDDEN...
     done
 }
 {
-    arrow core evidence store worker collector audit sim cli
-    arrow evidence store worker collector audit sim cli
-    arrow store evidence worker collector audit sim cli
-    arrow worker collector audit sim cli
-    arrow collector evidence worker audit sim cli
-    arrow audit evidence store worker collector sim cli
-    arrow sim evidence store worker collector audit cli
+    arrow core evidence store worker collector audit report sim cli
+    arrow evidence store worker collector audit report sim cli
+    arrow store evidence worker collector audit report sim cli
+    arrow worker collector audit report sim cli
+    arrow collector evidence worker audit report sim cli
+    arrow audit evidence store worker collector report sim cli
+    arrow report evidence worker sim cli
+    arrow sim evidence store worker collector audit report cli
 } | gate "the dependency rule of ARCHITECTURE.md"
 for crate in core audit; do
     sed '/^\[dev-dependencies\]/,$d' crates/$crate/Cargo.toml | grep -nE '^(tokio|reqwest|sqlx)'

@@ -21,5 +21,5 @@ pub use document::{CallCounts, GradeDocument, GradeState, OutcomeCounts};
 pub use export::{ExportError, Exported, ExportedFile, check_writable, export};
 pub use summary::{NoCodeDevelopment, NodeScore, ScoreSummary, graded_part};
 pub use table::{closing_table, score_table};
-pub use text::{TextStyle, sanitize, sanitize_line};
+pub use text::{TextStyle, duration, percent, sanitize, sanitize_line, thousands};
 pub use tree::{TreeLine, draw_tree, scored_tree};
