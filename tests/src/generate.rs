@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 const CATEGORIES: [&str; 2] = ["Code Development", "Code Execution"];
 
-/// Writes a rubric of `leaves` leaves in groups of ten, with terms that a lexical judge finds in
+/// Writes a rubric of `leaves` leaves in groups of ten, those in groups of ten and so on, with terms that a lexical judge finds in
 /// the submission of [`write_submission`] for some of them.
 ///
 /// # Panics
@@ -43,14 +43,21 @@ pub fn write_submission(folder: &Path, leaves: usize) {
 }
 
 fn tree(leaves: usize, grade: Option<f64>) -> Value {
-    let groups = leaves.div_ceil(10);
-    let group = |g: usize| {
-        let members = g * 10..leaves.min(g * 10 + 10);
-        let children: Vec<Value> = members.map(|i| leaf(i, grade)).collect();
-        let words = format!("Part {g} of the method is reproduced.");
-        inner(&format!("group-{g}"), &words, children, grade)
-    };
-    inner("root", "The method is reproduced.", (0..groups).map(group).collect(), grade)
+    let mut level = 0;
+    let mut nodes: Vec<Value> = (0..leaves).map(|i| leaf(i, grade)).collect();
+    // Real rubrics are deep rather than wide: no node has more than ten children.
+    while nodes.len() > 10 || level == 0 {
+        let name = if level == 0 { "group".to_owned() } else { format!("group{level}") };
+        let mut rest = nodes.into_iter().peekable();
+        nodes = Vec::new();
+        while rest.peek().is_some() {
+            let (g, children) = (nodes.len(), rest.by_ref().take(10).collect());
+            let words = format!("Part {g} of the method is reproduced.");
+            nodes.push(inner(&format!("{name}-{g}"), &words, children, grade));
+        }
+        level += 1;
+    }
+    inner("root", "The method is reproduced.", nodes, grade)
 }
 
 fn inner(id: &str, words: &str, children: Vec<Value>, grade: Option<f64>) -> Value {

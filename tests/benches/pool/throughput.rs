@@ -1,0 +1,83 @@
+//! CPU and leaves a second against the bare client, on the same requests.
+
+use std::{env, process::Command, time::Duration};
+
+use crate::{
+    measure::{Used, used},
+    server::Server,
+    table::Table,
+    workload::Workload,
+};
+
+/// Leaves of a run without latency.
+const LEAVES: usize = 10_000;
+
+/// Latency of the runs that wait.
+const LATENCY: Duration = Duration::from_millis(200);
+
+pub(crate) fn measure(workload: &Workload, table: &mut Table) {
+    let server = Server::start(Duration::ZERO);
+    let grade = |in_flight: usize| {
+        let name = format!("fast{in_flight}");
+        let command = workload.asking("grade", LEAVES, &name, &server.url(), in_flight);
+        let used = used(&command);
+        let (requests, bytes) = server.take_counts();
+        assert_eq!(requests, LEAVES as u64, "one call a leaf");
+        (used, bytes)
+    };
+    let (graded, bytes) = grade(64);
+    let bare = |in_flight| {
+        let used = raw(&server, LEAVES, in_flight, bytes as usize);
+        server.take_counts();
+        used
+    };
+    let raw = bare(64);
+    let per_1000 = |used: &Used| used.cpu_s / LEAVES as f64 * 1000.0;
+    let rate = |used: &Used| LEAVES as f64 / used.wall_s;
+    table.row("request size", format!("{:.0} kB", bytes / 1000.0), "121 kB");
+    table.row(
+        "CPU per 1,000 leaves, 0 ms, 64 in flight",
+        format!("{:.2} s (bare client {:.2} s)", per_1000(&graded), per_1000(&raw)),
+        "≤ 0.5 s",
+    );
+    table.row(
+        "the same, as a multiple of the bare client",
+        format!("{:.1}×", graded.cpu_s / raw.cpu_s),
+        "≤ 5×",
+    );
+    table.row(
+        "leaves/s, one core, 0 ms, start and export included",
+        format!("{:.0} (bare client {:.0})", rate(&graded), rate(&raw)),
+        "≥ 1,000",
+    );
+
+    let (graded, _) = grade(1_000);
+    let raw = bare(1_000);
+    table.row(
+        "leaves/s, one core, 0 ms, 1,000 in flight",
+        format!(
+            "{:.0} ({:.0}% of the bare client's {:.0})",
+            rate(&graded),
+            rate(&graded) / rate(&raw) * 100.0,
+            rate(&raw)
+        ),
+        "≥ 40% of the bare client",
+    );
+
+    let slow = Server::start(LATENCY);
+    let command = workload.asking("grade", LEAVES, "slow", &slow.url(), 200);
+    let waited = used(&command);
+    let most = 200.0 / LATENCY.as_secs_f64();
+    table.row(
+        "leaves/s, one core, 200 ms, 200 in flight",
+        format!("{:.0} ({:.0}% of {most:.0})", rate(&waited), rate(&waited) / most * 100.0),
+        "≥ 90% of what latency allows",
+    );
+}
+
+fn raw(server: &Server, requests: usize, in_flight: usize, bytes: usize) -> Used {
+    let mut command = Command::new(env::current_exe().expect("a benchmark has a path"));
+    let numbers = [requests, in_flight, bytes].map(|number| number.to_string());
+    command.arg("raw").arg(server.url()).args(numbers);
+    used(&command)
+}
