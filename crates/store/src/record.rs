@@ -5,7 +5,10 @@
 use std::cell::RefCell;
 
 use tribunal_core::{Outcome, Verdict};
-use zstd::{bulk::Compressor, zstd_safe};
+use zstd::{
+    bulk::{Compressor, Decompressor},
+    zstd_safe,
+};
 
 use crate::error::StoreError;
 
@@ -18,6 +21,8 @@ const MAX_BYTES: u64 = 1 << 30;
 thread_local! {
     /// Kept, because making a compressor costs more than compressing a verdict.
     static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    /// Kept for the same reason.
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
 /// Compresses one value.
@@ -37,7 +42,14 @@ pub(crate) fn decompress(bytes: &[u8]) -> Option<Vec<u8>> {
     if size > MAX_BYTES {
         return None;
     }
-    let content = zstd::bulk::decompress(bytes, usize::try_from(size).ok()?).ok()?;
+    let capacity = usize::try_from(size).ok()?;
+    let content = DECOMPRESSOR.with_borrow_mut(|slot| {
+        let decompressor = match slot {
+            Some(decompressor) => decompressor,
+            None => slot.insert(Decompressor::new().ok()?),
+        };
+        decompressor.decompress(bytes, capacity).ok()
+    })?;
     (content.len() as u64 == size).then_some(content)
 }
 

@@ -4,7 +4,11 @@
 //! process of its own on one core; the server that answers it runs here, on the others. The
 //! reference is a bare reqwest client that sends bodies of the same size, spliced the same way.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints what it measured")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark prints what it measured"
+)]
 
 mod limits;
 mod measure;

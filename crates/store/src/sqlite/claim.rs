@@ -210,12 +210,13 @@ impl<'c> Picker<'c> {
             return Ok(());
         }
         let (turn, place, position, sample) = run.read_to;
+        // `+ 0`: SQLite prepares a statement anew for every value of a bare `LIMIT ?`.
         let rows = sqlx::query(
             "SELECT turn, place, position, sample, id, category, content_key, estimated_tokens, \
                  rule, failures \
              FROM tasks INDEXED BY tasks_ready WHERE run = ? AND state = 0 \
                  AND (turn, place, position, sample) > (?, ?, ?, ?) \
-             ORDER BY turn, place, position, sample LIMIT ?",
+             ORDER BY turn, place, position, sample LIMIT ? + 0",
         )
         .bind(run.seq)
         .bind(turn)

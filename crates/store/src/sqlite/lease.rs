@@ -86,10 +86,11 @@ pub(super) async fn take_back(
             ended_leases + ?1, dead_workers + ?2), \
         ended_leases = ended_leases + ?1, dead_workers = dead_workers + ?2, turn = turn + 1, \
         lease = NULL, lease_end = NULL, worker = NULL WHERE ";
+    // `+ 0`: SQLite prepares a statement anew for every value of a bare `LIMIT ?`.
     const ENDED: &str = "(run, position, sample) IN (\
         SELECT run, position, sample FROM tasks INDEXED BY tasks_leased \
         WHERE state = 2 AND lease_end <= ?5 \
-        ORDER BY lease_end, run, position, sample LIMIT ?6)";
+        ORDER BY lease_end, run, position, sample LIMIT ?6 + 0)";
     const DIED: &str = "(run, position, sample) IN (\
         SELECT run, position, sample FROM tasks INDEXED BY tasks_leased \
         WHERE state = 2 AND worker = ?5)";

@@ -60,6 +60,8 @@ struct Completion {
     model: Option<String>,
     #[serde(default)]
     system_fingerprint: Option<String>,
+    #[serde(default)]
+    error: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -225,16 +227,21 @@ impl Provider for OpenAiProvider {
             let body = ErrorBody::read(&answer.body);
             return Err(self.failed(class(answer.status, &body), &answer, &body.message));
         }
-        let value: Option<Value> = serde_json::from_slice(&answer.body).ok();
+        let completion: Option<Completion> = serde_json::from_slice(&answer.body).ok();
         // Some gateways answer 200 with an error inside.
-        if let Some(error) = value.as_ref().and_then(|v| v.get("error")).filter(|e| !e.is_null()) {
+        let error = match &completion {
+            Some(completion) => completion.error.clone(),
+            None => serde_json::from_slice::<Value>(&answer.body)
+                .ok()
+                .and_then(|mut value| value.get_mut("error").map(Value::take))
+                .filter(|error| !error.is_null()),
+        };
+        if let Some(error) = error {
             let body = ErrorBody::read(&answer.body);
             let status = error.get("code").and_then(Value::as_u64).unwrap_or(500);
             let status = u16::try_from(status).unwrap_or(500);
             return Err(self.failed(class(status, &body), &answer, &body.message));
         }
-        let completion: Option<Completion> =
-            value.and_then(|value| serde_json::from_value(value).ok());
         let Some(completion) = completion.filter(|completion| !completion.choices.is_empty())
         else {
             let message = "the answer is not a chat completion";
