@@ -22,6 +22,7 @@ use crate::{
 
 mod fair;
 mod lease;
+mod prune;
 mod queue;
 mod random;
 mod report;
@@ -29,6 +30,7 @@ mod run;
 
 pub use fair::*;
 pub use lease::*;
+pub use prune::*;
 pub use queue::*;
 pub use random::*;
 pub use report::*;
@@ -78,6 +80,11 @@ macro_rules! conformance_suite {
                 a_small_run_is_not_behind_a_large_one
                 a_late_run_neither_starves_nor_hogs
                 a_claim_may_be_limited_to_a_run
+                shares_follow_weights
+                shares_settle_with_what_was_used
+                a_pruned_run_is_gone_and_nothing_else
+                a_run_in_work_is_not_pruned
+                blobs_of_a_run_in_the_making_stay
                 blobs_are_stored_once
                 verdicts_come_in_pages
                 progress_counts_every_task

@@ -17,6 +17,17 @@ pub enum StoreError {
         /// What was asked for.
         run: String,
     },
+    /// A run that workers hold leases of cannot be removed.
+    #[error(
+        "run {run} has {leases} leaves in work; stop its workers, or wait until their leases end, \
+         then try again"
+    )]
+    InUse {
+        /// The run.
+        run: String,
+        /// Leases held.
+        leases: u64,
+    },
     /// A blob that a run refers to is not there, or is damaged.
     #[error("blob {hash} is {what}; the store is damaged: restore it, or grade anew into another")]
     Blob {

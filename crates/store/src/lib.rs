@@ -8,7 +8,9 @@ pub mod clock;
 pub mod conformance;
 pub mod error;
 pub mod model;
+mod reach;
 mod record;
+mod share;
 pub mod sqlite;
 pub mod store;
 mod url;
@@ -16,9 +18,11 @@ mod url;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::StoreError;
 pub use model::ModelStore;
+pub use share::Weight;
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
     Claim, CompleteOutcome, Completion, FailOutcome, Failure, Held, MAX_DEAD_WORKERS,
-    MAX_LOST_LEASES, NewRun, Progress, RunRecord, RunTotals, Store, StoredVerdict, TaskOutcome,
+    MAX_LOST_LEASES, NewRun, Progress, Pruned, RunRecord, RunTotals, Store, StoredVerdict,
+    TaskOutcome,
 };
 pub use url::open;

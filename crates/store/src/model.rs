@@ -5,7 +5,7 @@
 //! read. It keeps nothing beyond the process and is not meant for large runs.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -20,12 +20,14 @@ use crate::{
     clock::Clock,
     error::StoreError,
     record,
+    share::{Weight, used_tokens},
     store::{
-        Claim, CompleteOutcome, Completion, FailOutcome, Failure, Held, NewRun, Progress,
+        Claim, CompleteOutcome, Completion, FailOutcome, Failure, Held, NewRun, Progress, Pruned,
         RunRecord, RunTotals, Store, StoredVerdict, TaskOutcome,
     },
 };
 
+mod prune;
 mod queue;
 
 use queue::{Run, State, Task};
@@ -45,6 +47,8 @@ pub struct ModelStore {
 struct Tables {
     runs: Vec<Run>,
     blobs: HashMap<BlobHash, Arc<[u8]>>,
+    /// Blobs put since a run was created last.
+    unnamed: HashSet<BlobHash>,
     /// The virtual time that a run starts from when it becomes ready.
     virtual_time: i64,
 }
@@ -95,6 +99,7 @@ impl Store for ModelStore {
         let mut tables = self.tables();
         let put = |bytes: Vec<u8>| {
             let hash = BlobHash::of(&bytes);
+            tables.note_put(hash);
             tables.blobs.entry(hash).or_insert_with(|| bytes.into());
             hash
         };
@@ -109,10 +114,17 @@ impl Store for ModelStore {
     async fn create_run(&self, run: NewRun) -> Result<RunRecord, StoreError> {
         let created_ms = self.clock.now_ms();
         let mut tables = self.tables();
+        tables.unnamed.clear();
         if let Some(known) = tables.find(&run.id) {
             return Ok(known.record.clone());
         }
-        let record = RunRecord { run, state: RunState::Active, reason: String::new(), created_ms };
+        let record = RunRecord {
+            run,
+            state: RunState::Active,
+            reason: String::new(),
+            weight: Weight::default(),
+            created_ms,
+        };
         tables.runs.push(Run::new(record.clone()));
         Ok(record)
     }
@@ -192,10 +204,12 @@ impl Store for ModelStore {
             let Completion { run, lease, verdict, attempts } = completion;
             let key = (verdict.position, verdict.sample);
             if let Some((_, task)) = tables.held(&run, key, lease, now) {
+                let used = used_tokens(&attempts);
                 task.attempts.extend(attempts);
                 task.class = None;
                 task.error.clear();
                 task.state = State::Done { lease, verdict: Box::new(verdict), stored_ms: now };
+                tables.settle(&run, key, used);
                 return CompleteOutcome::Stored;
             }
             let task = tables.find(&run).and_then(|run| run.tasks.get(&key));
@@ -215,6 +229,7 @@ impl Store for ModelStore {
             let Some((state, task)) = tables.held(&failure.run, key, failure.lease, now) else {
                 return FailOutcome::Fenced;
             };
+            let used = used_tokens(&failure.attempts);
             task.attempts.extend(failure.attempts);
             task.failures = task.failures.saturating_add(failure.charged);
             task.class = Some(failure.class);
@@ -226,6 +241,7 @@ impl Store for ModelStore {
                 (_, Some(wait)) if wait.as_millis() == 0 => State::Ready,
                 (_, Some(wait)) => State::Waiting(after(now, wait)),
             };
+            tables.settle(&failure.run, key, used);
             FailOutcome::Recorded
         };
         Ok(failures.into_iter().map(fail).collect())
@@ -239,11 +255,13 @@ impl Store for ModelStore {
         let mut tables = self.tables();
         for (run, position, sample, lease, attempts) in leases {
             if let Some((state, task)) = tables.held(&run, (position, sample), lease, now) {
+                let used = used_tokens(&attempts);
                 task.attempts.extend(attempts);
                 task.state = match state {
                     RunState::Cancelled => State::Cancelled,
                     RunState::Active | RunState::Paused => State::Ready,
                 };
+                tables.settle(&run, (position, sample), used);
             }
         }
         Ok(())
@@ -266,6 +284,11 @@ impl Store for ModelStore {
                 }
             }
         }
+        Ok(())
+    }
+
+    async fn set_weight(&self, run: &RunId, weight: Weight) -> Result<(), StoreError> {
+        self.tables().run(run)?.record.weight = weight;
         Ok(())
     }
 
@@ -378,6 +401,11 @@ impl Store for ModelStore {
     async fn join(&self, _worker: WorkerId) -> Result<(), StoreError> {
         // The process that holds this store is the only one: no other can have died.
         Ok(())
+    }
+
+    async fn prune(&self, run: &RunId) -> Result<Pruned, StoreError> {
+        let now = self.clock.now_ms();
+        self.tables().prune(run, now)
     }
 
     async fn key(&self) -> Result<[u8; 32], StoreError> {

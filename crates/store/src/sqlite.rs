@@ -12,7 +12,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use sqlx::SqlitePool;
+use sqlx::{SqlitePool, sqlite::SqliteConnectOptions};
 use tribunal_core::{
     Attempt, BlobHash, FailureClass, LeafTask, LeaseId, RunId, RunState, WorkerId,
 };
@@ -21,8 +21,9 @@ use crate::{
     clock::Clock,
     error::StoreError,
     record,
+    share::Weight,
     store::{
-        Claim, CompleteOutcome, Completion, FailOutcome, Failure, Held, NewRun, Progress,
+        Claim, CompleteOutcome, Completion, FailOutcome, Failure, Held, NewRun, Progress, Pruned,
         RunRecord, RunTotals, Store, StoredVerdict, TaskOutcome,
     },
 };
@@ -37,15 +38,19 @@ mod lock;
 mod open;
 mod outcome;
 mod place;
+mod prune;
+mod puts;
 mod read;
 mod request;
 mod run;
 mod schema;
+mod share;
 mod turn;
 mod writer;
 
 use lock::WorkerLocks;
 use outcome::{NewFailure, NewRelease};
+use puts::Puts;
 use request::{Answer, ClaimRequest, Request};
 use turn::Turn;
 use writer::Writer;
@@ -66,6 +71,9 @@ pub struct SqliteStore {
     /// The runs' numbers, as they are asked for. A number never changes.
     runs: Mutex<HashMap<RunId, i64>>,
     locks: Arc<WorkerLocks>,
+    puts: Puts,
+    /// How a connection is made for what cannot be done in the writer's transactions.
+    connect: SqliteConnectOptions,
 }
 
 /// How a store is opened.
@@ -109,6 +117,8 @@ impl SqliteStore {
         let turn = Turn::beside(&opened.path).map_err(|e| error::file(&name, &opened.path, &e))?;
         Ok(Self {
             locks: Arc::new(WorkerLocks::beside(&opened.path)),
+            puts: Puts::beside(&opened.path),
+            connect: opened.connect,
             writer: Writer::start(opened.path, opened.writer, clock.clone(), turn),
             readers: opened.readers,
             runs: Mutex::default(),
@@ -126,6 +136,8 @@ impl Store for SqliteStore {
             (hashes, blobs)
         };
         let (hashes, blobs) = self.blocking(hash).await?;
+        // Before it is known which are there: those must stay too.
+        self.puts.begin().await.map_err(|e| self.file_error(&e))?;
         let known = read::known_blobs(&self.readers, &hashes).await;
         let mut known: HashSet<BlobHash> = known.map_err(|e| self.error(e))?.into_iter().collect();
         let mut new = Vec::new();
@@ -166,15 +178,25 @@ impl Store for SqliteStore {
     async fn create_run(&self, run: NewRun) -> Result<RunRecord, StoreError> {
         let id = run.id.clone();
         // An existing run is not written again, so that resuming needs no room on the disk.
-        if self.find(&id).await?.is_none() {
-            self.done(Request::CreateRun(Box::new(run))).await?;
-        }
-        self.run(&id).await
+        let record = match self.run(&id).await {
+            Err(StoreError::NoSuchRun { .. }) => {
+                self.done(Request::CreateRun(Box::new(run))).await?;
+                self.run(&id).await
+            }
+            known => known,
+        };
+        self.puts.end();
+        record
     }
 
     async fn run(&self, run: &RunId) -> Result<RunRecord, StoreError> {
         let seq = self.seq(run).await?;
-        read::run(&self.readers, seq).await.map_err(|e| self.error(e))
+        let record = read::run(&self.readers, seq).await.map_err(|e| self.error(e))?;
+        // Its number was known here, and another process has removed it.
+        record.ok_or_else(|| {
+            self.forget(run);
+            StoreError::NoSuchRun { run: run.to_string() }
+        })
     }
 
     async fn runs(&self) -> Result<Vec<RunRecord>, StoreError> {
@@ -282,6 +304,11 @@ impl Store for SqliteStore {
         self.done(Request::Control { run, state, reason }).await
     }
 
+    async fn set_weight(&self, run: &RunId, weight: Weight) -> Result<(), StoreError> {
+        let run = self.seq(run).await?;
+        self.done(Request::SetWeight { run, weight }).await
+    }
+
     async fn retry(&self, run: &RunId, classes: &[FailureClass]) -> Result<u64, StoreError> {
         let run = self.seq(run).await?;
         let classes = classes.to_vec();
@@ -360,6 +387,10 @@ impl Store for SqliteStore {
         Ok(())
     }
 
+    async fn prune(&self, run: &RunId) -> Result<Pruned, StoreError> {
+        self.remove(run).await
+    }
+
     async fn key(&self) -> Result<[u8; 32], StoreError> {
         read::key(&self.readers).await.map_err(|e| self.error(e))
     }
@@ -370,6 +401,7 @@ impl Store for SqliteStore {
             true => Ok(()),
             false => self.done(Request::Leave { workers }).await,
         };
+        self.puts.end();
         self.readers.close().await;
         // Last, so that the log is moved into the file and removed.
         self.writer.close().await;

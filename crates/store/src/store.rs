@@ -13,7 +13,7 @@ use tribunal_core::{
     Usage, Verdict, WorkerId,
 };
 
-use crate::error::StoreError;
+use crate::{error::StoreError, share::Weight};
 
 /// A run to be recorded.
 #[derive(Clone, Debug)]
@@ -43,6 +43,8 @@ pub struct RunRecord {
     pub state: RunState,
     /// Why it is paused; empty when nobody said.
     pub reason: String,
+    /// Its share against other runs.
+    pub weight: Weight,
     /// When it was recorded, milliseconds since the Unix epoch.
     pub created_ms: i64,
 }
@@ -199,6 +201,21 @@ pub struct RunTotals {
     pub wall_ms: u64,
 }
 
+/// What [`Store::prune`] took away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Tasks.
+    pub tasks: u64,
+    /// Verdicts, graded and ungraded.
+    pub verdicts: u64,
+    /// Calls that were recorded.
+    pub attempts: u64,
+    /// Blobs that nothing else refers to.
+    pub blobs: u64,
+    /// Bytes that the store's file is smaller by.
+    pub bytes: u64,
+}
+
 /// Queue, verdicts and blobs in one transactional place.
 #[async_trait]
 pub trait Store: Send + Sync {
@@ -222,8 +239,11 @@ pub trait Store: Send + Sync {
     async fn enqueue(&self, run: &RunId, tasks: Vec<LeafTask>) -> Result<u64, StoreError>;
 
     /// Claims up to `slots` tasks of active runs that may run now: fair between runs by the
-    /// tokens they use, in claim order within a run, lost tasks last. `run` limits it to one run.
-    /// Reaps leases that have ended.
+    /// tokens they use over their [`Weight`], in claim order within a run, lost tasks last. `run`
+    /// limits it to one run. Reaps leases that have ended.
+    ///
+    /// A claim is charged the task's estimate; `complete`, `fail` and `release` settle with the
+    /// tokens of the attempts. What a lost lease used nobody knows: its estimate stays charged.
     async fn claim(
         &self,
         worker: WorkerId,
@@ -264,6 +284,9 @@ pub trait Store: Send + Sync {
     /// Sets what workers may do with a run. Cancelling ends its pending tasks, and those that are
     /// claimed when they come back without a verdict; only `retry` brings them back.
     async fn control(&self, run: &RunId, state: RunState, reason: &str) -> Result<(), StoreError>;
+
+    /// Sets a run's share against other runs, from the next claim on. A new run has weight 1.
+    async fn set_weight(&self, run: &RunId, weight: Weight) -> Result<(), StoreError>;
 
     /// Puts dead and ungraded tasks back in the queue, or only those of `classes` (a dead
     /// letter's class, or the class whose reason the ungraded verdict has). An ungraded verdict
@@ -307,6 +330,13 @@ pub trait Store: Send + Sync {
     /// Takes back the leases of announced workers of this machine that are dead: to the end of
     /// the queue, or dead after [`MAX_DEAD_WORKERS`].
     async fn join(&self, worker: WorkerId) -> Result<(), StoreError>;
+
+    /// Removes a run with its tasks, verdicts and attempts, and every blob that no other run
+    /// needs; gives the room back. Blobs stay while somebody puts blobs for a run that is not
+    /// created yet: the next prune takes them. Refused with [`StoreError::InUse`] while leases of
+    /// the run are held. The run is gone at once; should the call be interrupted, the next prune
+    /// removes the rest.
+    async fn prune(&self, run: &RunId) -> Result<Pruned, StoreError>;
 
     /// 32 random bytes that were made with the store and never change: the key of the nonces
     /// that fence a submission's text.

@@ -17,6 +17,8 @@ use tribunal_store::{
 mod file;
 #[path = "sqlite/process.rs"]
 mod process;
+#[path = "sqlite/prune.rs"]
+mod prune;
 
 const TTL: Duration = Duration::from_secs(60);
 
@@ -96,8 +98,8 @@ async fn open_new(path: &Path, tasks: u32) -> SqliteStore {
     store
 }
 
-async fn add_run(store: &SqliteStore, tasks: u32) {
-    let run = NewRun {
+fn new_run() -> NewRun {
+    NewRun {
         id: run_id(),
         inputs: BlobHash::of(b"inputs"),
         generation: 0,
@@ -105,8 +107,11 @@ async fn add_run(store: &SqliteStore, tasks: u32) {
         judge: "judge".to_owned(),
         model: "model".to_owned(),
         simulated: true,
-    };
-    store.create_run(run).await.unwrap();
+    }
+}
+
+async fn add_run(store: &SqliteStore, tasks: u32) {
+    store.create_run(new_run()).await.unwrap();
     store.enqueue(&run_id(), (0..tasks).map(task).collect()).await.unwrap();
 }
 

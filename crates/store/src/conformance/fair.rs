@@ -1,6 +1,7 @@
 //! Rules of fairness between runs.
 
 use super::*;
+use crate::share::Weight;
 
 /// A run of 100 leaves that comes after one of 10,000 is done when it has had its share.
 pub async fn a_small_run_is_not_behind_a_large_one(engine: &dyn Engine) {
@@ -53,4 +54,52 @@ pub async fn a_claim_may_be_limited_to_a_run(engine: &dyn Engine) {
     let rest = bench.claim(10).await;
     assert_eq!(rest.len(), 5);
     assert!(rest.iter().all(|claim| claim.run == run_id(1)));
+}
+
+fn weight(number: u32) -> Weight {
+    Weight::new(number).expect("a weight")
+}
+
+/// Tokens claimed by runs 1 and 2 in so many claims of one task, each completed with `used`.
+async fn tokens_claimed(bench: &Bench, claims: usize, used: impl Fn(u8) -> u64) -> [u64; 2] {
+    let mut tokens = [0, 0];
+    for _ in 0..claims {
+        let claim = bench.claim_one().await;
+        let run = usize::from(claim.run == run_id(2));
+        tokens[run] += u64::from(claim.task.estimated_tokens);
+        let mut completion = completion(&claim, graded(1.0));
+        let input = used(run as u8 + 1);
+        completion.attempts[0].usage = Usage { input, cached: 0, output: 0 };
+        bench.store.complete(vec![completion]).await.expect("complete");
+    }
+    tokens
+}
+
+/// A run of weight 3 gets three times the tokens of one of weight 1, from when it is set.
+pub async fn shares_follow_weights(engine: &dyn Engine) {
+    let bench = Bench::with_tasks(engine, 1_000).await;
+    bench.add_run(2, (0..1_000).map(task)).await;
+    let set = async |number| {
+        bench.store.set_weight(&run_id(2), weight(number)).await.expect("weight");
+    };
+    set(3).await;
+    let record = bench.store.run(&run_id(2)).await.expect("run");
+    assert_eq!(record.weight, weight(3));
+    assert_eq!(tokens_claimed(&bench, 200, |_| 100).await, [5_000, 15_000]);
+    set(1).await;
+    assert_eq!(tokens_claimed(&bench, 200, |_| 100).await, [10_000, 10_000]);
+}
+
+/// Shares are of the tokens that were used. A run whose tasks take less than expected, or
+/// nothing, gets more of them; one that takes more gets less.
+pub async fn shares_settle_with_what_was_used(engine: &dyn Engine) {
+    let bench = Bench::with_tasks(engine, 1_000).await;
+    bench.add_run(2, (0..1_000).map(task)).await;
+    let claimed = tokens_claimed(&bench, 400, |run| if run == 1 { 300 } else { 100 }).await;
+    let tasks = claimed.map(|tokens| tokens / 100);
+    assert!((98..=102).contains(&tasks[0]) && tasks[0] + tasks[1] == 400, "{tasks:?}");
+    // Given back unused, a claim costs nothing: the next one is of the same run.
+    let given_back = bench.claim_one().await;
+    bench.release(&given_back).await;
+    assert_eq!(bench.claim_one().await.run, given_back.run);
 }

@@ -7,7 +7,11 @@
 use proptest::{prelude::*, test_runner::TestRunner};
 
 use super::*;
-use crate::{model::ModelStore, store::Held};
+use crate::{
+    model::ModelStore,
+    share::Weight,
+    store::{Held, Pruned},
+};
 
 const RUNS: u8 = 3;
 
@@ -23,6 +27,8 @@ enum Step {
     Reap { limit: usize },
     Control { run: u8, state: RunState },
     Retry { run: u8, classes: Vec<FailureClass> },
+    Weight { run: u8, weight: u32 },
+    Prune { run: u8 },
     Wait { seconds: i64 },
 }
 
@@ -83,6 +89,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => claims().prop_map(|claims| Step::Release { claims }),
         1 => (0_usize..5).prop_map(|limit| Step::Reap { limit }),
         1 => (run.clone(), state).prop_map(|(run, state)| Step::Control { run, state }),
+        1 => (run.clone(), 1_u32..5).prop_map(|(run, weight)| Step::Weight { run, weight }),
+        1 => run.clone().prop_map(|run| Step::Prune { run }),
         1 => (run, prop::collection::vec(class, 0..3))
             .prop_map(|(run, classes)| Step::Retry { run, classes }),
         4 => prop_oneof![8 => 0_i64..50, 1 => -60_i64..0, 1 => 50_i64..200]
@@ -204,6 +212,24 @@ impl Pair {
                 let expected = model.retry(&run_id(*run), classes).await.expect("retry");
                 assert_eq!(back, expected, "step {number}");
                 self.forget_ungraded(*run).await;
+            }
+            Step::Weight { run, weight } => {
+                let weight = Weight::new(*weight).expect("a weight");
+                for store in [&*engine, model] {
+                    store.set_weight(&run_id(*run), weight).await.expect("weight");
+                }
+            }
+            Step::Prune { run: number } => {
+                let run = run_id(*number);
+                let pruned = engine.prune(&run).await.map(|pruned| Pruned { bytes: 0, ..pruned });
+                let expected = model.prune(&run).await;
+                assert_eq!(format!("{pruned:?}"), format!("{expected:?}"));
+                if pruned.is_ok() {
+                    self.acknowledged.retain(|(run, _, _)| run != number);
+                    for store in [&*engine, model] {
+                        store.create_run(new_run(*number)).await.expect("create");
+                    }
+                }
             }
             Step::Wait { seconds } => self.clock.advance(seconds * 1_000),
         }

@@ -1,7 +1,7 @@
 //! Rules of runs: recording, pausing, cancelling, retrying.
 
 use super::*;
-use crate::{error::StoreError, store::Held};
+use crate::{error::StoreError, share::Weight, store::Held};
 
 /// A run is recorded once and keeps its state; the newest comes first.
 pub async fn runs_are_recorded_once(engine: &dyn Engine) {
@@ -124,6 +124,8 @@ pub async fn unknown_runs_are_named(engine: &dyn Engine) {
         store.claim(worker(1), 1, TTL, Some(&run)).await.err(),
         store.control(&run, RunState::Paused, "").await.err(),
         store.retry(&run, &[]).await.err(),
+        store.set_weight(&run, Weight::default()).await.err(),
+        store.prune(&run).await.err(),
         store.verdicts(&run, None, 1).await.err(),
         store.outcomes(&run, None, 1).await.err(),
         store.progress(&run).await.err(),

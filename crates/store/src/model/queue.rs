@@ -19,8 +19,10 @@ pub(super) struct Run {
     pub(super) record: RunRecord,
     pub(super) tasks: BTreeMap<(u32, u32), Task>,
     pub(super) first_claim_ms: Option<i64>,
-    /// Tokens claimed so far, lifted to the store's virtual time whenever it lagged behind.
+    /// What its claims have used over its weight; level with the others when it had been idle.
     virtual_time: i64,
+    /// Whether it had ready tasks after the last claim.
+    contending: bool,
 }
 
 /// A task with everything known of it.
@@ -57,7 +59,13 @@ pub(super) enum State {
 
 impl Run {
     pub(super) fn new(record: RunRecord) -> Self {
-        Self { record, tasks: BTreeMap::new(), first_claim_ms: None, virtual_time: 0 }
+        Self {
+            record,
+            tasks: BTreeMap::new(),
+            first_claim_ms: None,
+            virtual_time: 0,
+            contending: false,
+        }
     }
 
     /// The state of a task that nobody holds and that has no verdict.
@@ -232,20 +240,23 @@ impl Tables {
         only: Option<&RunId>,
         now: i64,
     ) -> Vec<Claim> {
+        // Who had nothing to claim starts level: neither behind, nor owed what it did not use.
+        let level = self.virtual_time;
+        for run in self.runs.iter_mut().filter(|run| run.is_claimable() && !run.contending) {
+            run.virtual_time = run.virtual_time.max(level);
+        }
         let mut claims = Vec::new();
         for _ in 0..slots {
-            let floor = self.virtual_time;
             let ready = self.runs.iter_mut().filter(|run| {
                 run.is_claimable() && only.is_none_or(|only| run.record.run.id == *only)
             });
-            let Some(run) = ready.min_by_key(|run| run.virtual_time.max(floor)) else {
+            let Some(run) = ready.min_by_key(|run| run.virtual_time) else {
                 break;
             };
             let Some(task) = run.next_ready().and_then(|key| run.tasks.get_mut(&key)) else {
                 break;
             };
-            let tokens = i64::from(task.task.estimated_tokens.max(1));
-            run.virtual_time = run.virtual_time.max(floor) + tokens;
+            run.virtual_time += run.record.weight.charge(task.task.estimated_tokens);
             run.first_claim_ms.get_or_insert(now);
             let lease = LeaseId::from_bytes(rand::random());
             task.state = State::Leased { lease, end };
@@ -256,10 +267,21 @@ impl Tables {
                 failures: task.failures,
             });
         }
-        // A run that becomes ready later starts level with the one that has had the least.
+        for run in &mut self.runs {
+            run.contending = run.is_claimable();
+        }
         let still_ready = self.runs.iter().filter(|run| run.is_claimable());
         let least = still_ready.map(|run| run.virtual_time).min();
         self.virtual_time = self.virtual_time.max(least.unwrap_or(i64::MIN));
         claims
+    }
+
+    /// Charges a run what a claim used beyond the estimate, or gives back the difference.
+    pub(super) fn settle(&mut self, run: &RunId, key: (u32, u32), used_tokens: u64) {
+        let Some(run) = self.find(run) else { return };
+        if let Some(task) = run.tasks.get(&key) {
+            let estimated = task.task.estimated_tokens;
+            run.virtual_time += run.record.weight.settlement(estimated, used_tokens);
+        }
     }
 }

@@ -42,6 +42,11 @@ impl SqliteStore {
         Ok(seq)
     }
 
+    /// Forgets the number of a run that is not there any more.
+    pub(super) fn forget(&self, run: &RunId) {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner).remove(run);
+    }
+
     pub(super) async fn lease(
         &self,
         run: &RunId,

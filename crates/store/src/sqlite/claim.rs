@@ -15,6 +15,7 @@ use super::{
     request::{ClaimRequest, LeaseRef},
     schema,
 };
+use crate::share::Weight;
 
 /// Candidates read at once, at most.
 const PAGE: usize = 256;
@@ -31,9 +32,14 @@ pub(super) struct ClaimedTask {
 struct ReadyRun {
     seq: i64,
     id: RunId,
-    /// Tokens claimed so far, lifted to the store's virtual time whenever it lagged behind.
+    /// What its claims have used over its weight; level with the others when it had been idle.
     virtual_time: i64,
+    weight: Weight,
     claimed: bool,
+    /// Whether it had ready tasks after the last claim, as the table has it.
+    contending: bool,
+    /// The virtual time as the table has it.
+    stored_time: i64,
     /// Candidates read and not yet picked.
     candidates: VecDeque<Candidate>,
     /// Place of the last candidate read: turn, place, position, sample.
@@ -141,20 +147,25 @@ impl<'c> Picker<'c> {
                  SELECT (SELECT min(tasks.run) FROM tasks INDEXED BY tasks_ready \
                          WHERE tasks.state = 0 AND tasks.run > ready.run) \
                  FROM ready WHERE ready.run IS NOT NULL) \
-             SELECT runs.seq, runs.id, runs.virtual_time FROM ready \
+             SELECT runs.seq, runs.id, runs.virtual_time, runs.weight, runs.contending FROM ready \
              CROSS JOIN runs ON runs.seq = ready.run WHERE runs.state = 'active' \
              ORDER BY runs.seq",
         )
         .fetch_all(&mut *conn)
         .await?;
         let runs: Result<Vec<ReadyRun>, sqlx::Error> = rows.iter().map(ReadyRun::read).collect();
+        let mut runs = runs?;
         let virtual_time = sqlx::query_scalar("SELECT value FROM store_meta WHERE key = ?")
             .bind(schema::VIRTUAL_TIME)
             .fetch_one(&mut *conn)
             .await?;
+        // Who had nothing to claim starts level: neither behind, nor owed what it did not use.
+        for run in runs.iter_mut().filter(|run| !run.contending) {
+            run.virtual_time = run.virtual_time.max(virtual_time);
+        }
         Ok(Self {
             conn,
-            runs: runs?,
+            runs,
             virtual_time,
             // One more than is wanted tells whether the run is ready still.
             page: slots.saturating_add(1).min(PAGE),
@@ -164,9 +175,6 @@ impl<'c> Picker<'c> {
     /// Picks for one worker: always from the run that has had the fewest tokens.
     async fn pick(&mut self, request: &ClaimRequest) -> Result<Vec<ClaimedTask>, sqlx::Error> {
         let mut picked = Vec::new();
-        for run in &mut self.runs {
-            run.virtual_time = run.virtual_time.max(self.virtual_time);
-        }
         while picked.len() < request.slots {
             let ready = self.runs.iter().enumerate().filter(|(_, run)| {
                 run.is_ready() && request.run.is_none_or(|only| run.seq == only)
@@ -179,7 +187,7 @@ impl<'c> Picker<'c> {
                 continue;
             };
             let run = &mut self.runs[at];
-            run.virtual_time += i64::from(candidate.task.estimated_tokens.max(1));
+            run.virtual_time += run.weight.charge(candidate.task.estimated_tokens);
             run.claimed = true;
             picked.push(ClaimedTask {
                 lease: LeaseRef {
@@ -249,12 +257,16 @@ impl<'c> Picker<'c> {
     }
 
     async fn store_times(&mut self, before: i64, now: i64) -> Result<(), sqlx::Error> {
-        for run in self.runs.iter().filter(|run| run.claimed) {
+        self.forget_idle().await?;
+        for run in self.runs.iter().filter(|run| run.has_changed()) {
             sqlx::query(
-                "UPDATE runs SET virtual_time = ?, first_claim_ms = coalesce(first_claim_ms, ?) \
+                "UPDATE runs SET virtual_time = ?, contending = ?, \
+                     first_claim_ms = iif(?, coalesce(first_claim_ms, ?), first_claim_ms) \
                  WHERE seq = ?",
             )
             .bind(run.virtual_time)
+            .bind(run.is_ready())
+            .bind(run.claimed)
             .bind(now)
             .bind(run.seq)
             .execute(&mut *self.conn)
@@ -269,6 +281,24 @@ impl<'c> Picker<'c> {
         }
         Ok(())
     }
+
+    /// Notes the runs that have had nothing to claim since the last claim.
+    async fn forget_idle(&mut self) -> Result<(), sqlx::Error> {
+        let contending: Vec<i64> = sqlx::query_scalar(
+            "SELECT seq FROM runs INDEXED BY runs_contending WHERE contending = 1",
+        )
+        .fetch_all(&mut *self.conn)
+        .await?;
+        for seq in contending {
+            if !self.runs.iter().any(|run| run.seq == seq) {
+                sqlx::query("UPDATE runs SET contending = 0 WHERE seq = ?")
+                    .bind(seq)
+                    .execute(&mut *self.conn)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
 }
 
 // === impl ReadyRun ===
@@ -280,11 +310,18 @@ impl ReadyRun {
             seq: row.try_get(0)?,
             id: id.parse().map_err(decode)?,
             virtual_time: row.try_get(2)?,
+            weight: Weight::new(row.try_get(3)?).unwrap_or_default(),
+            contending: row.try_get(4)?,
+            stored_time: row.try_get(2)?,
             claimed: false,
             candidates: VecDeque::new(),
             read_to: (-1, -1, -1, -1),
             more: true,
         })
+    }
+
+    fn has_changed(&self) -> bool {
+        self.claimed || self.virtual_time != self.stored_time || self.contending != self.is_ready()
     }
 
     /// Whether a task is left, as far as is known; all that were found ready have one at first.

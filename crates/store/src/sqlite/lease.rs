@@ -4,13 +4,14 @@
 
 use std::collections::HashMap;
 
-use sqlx::{Row, SqliteConnection};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use tribunal_core::{LeaseId, RunState, WorkerId};
 
 use super::{
     batch::{slices, with_rows},
     outcome::bind_lease,
     request::LeaseRef,
+    share::{self, Settled},
 };
 use crate::store::{Held, MAX_DEAD_WORKERS, MAX_LOST_LEASES};
 
@@ -131,17 +132,22 @@ pub(super) async fn leave(
     conn: &mut SqliteConnection,
     worker: WorkerId,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(
+    let back = sqlx::query(
         "UPDATE tasks SET state = iif(runs.state = 'cancelled', 5, 0), \
              reason = iif(runs.state = 'cancelled', 'cancelled', NULL), \
              lease = NULL, lease_end = NULL, worker = NULL \
          FROM runs WHERE runs.seq = tasks.run AND (run, position, sample) IN (\
              SELECT run, position, sample FROM tasks INDEXED BY tasks_leased \
-             WHERE state = 2 AND worker = ?)",
+             WHERE state = 2 AND worker = ?) \
+         RETURNING run, estimated_tokens",
     )
     .bind(worker.as_bytes().to_vec())
-    .execute(&mut *conn)
+    .fetch_all(&mut *conn)
     .await?;
+    let settled =
+        |row: &SqliteRow| Ok(Settled { run: row.try_get(0)?, estimated: row.try_get(1)?, used: 0 });
+    let settled: Result<Vec<Settled>, sqlx::Error> = back.iter().map(settled).collect();
+    share::settle(conn, settled?).await?;
     sqlx::query("DELETE FROM workers WHERE id = ?")
         .bind(worker.as_bytes().to_vec())
         .execute(conn)

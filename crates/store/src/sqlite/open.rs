@@ -28,6 +28,8 @@ pub(super) struct Opened {
     pub(super) writer: SqliteConnection,
     /// Connections that only read.
     pub(super) readers: SqlitePool,
+    /// How another connection is made that may write.
+    pub(super) connect: SqliteConnectOptions,
 }
 
 /// Opens the store at this path, or makes it.
@@ -67,7 +69,7 @@ async fn attempt(path: &Path, options: &SqliteOptions) -> Result<Opened, StoreEr
         .idle_timeout(None)
         .max_lifetime(None)
         .connect_lazy_with(connect(path, options, true).pragma("cache_size", "-4096"));
-    Ok(Opened { path: path.to_owned(), writer, readers })
+    Ok(Opened { path: path.to_owned(), writer, readers, connect: connect(path, options, false) })
 }
 
 /// Checks what the file is, and sets the connection up for writing.
@@ -78,11 +80,7 @@ async fn prepare(
 ) -> Result<(), StoreError> {
     let fail = |error| error::sql(store, error);
     assert_library(writer, store).await?;
-    if is_empty(writer, store).await? {
-        run_script(writer, schema::CREATE).await.map_err(fail)?;
-        add_key(writer).await.map_err(fail)?;
-        commit(writer).await.map_err(fail)?;
-    }
+    upgrade(writer, store).await?;
     keep_log(writer, options.busy_timeout).await.map_err(fail)?;
     for pragma in [
         // A log that a slow reader made long shrinks again.
@@ -113,22 +111,38 @@ async fn keep_log(conn: &mut SqliteConnection, patience: Duration) -> Result<(),
     }
 }
 
-/// Refuses what is no store of ours; `true` for a file with nothing in it, in which case a
-/// transaction is open.
-async fn is_empty(conn: &mut SqliteConnection, store: &str) -> Result<bool, StoreError> {
-    if inspect(conn, store).await? == schema::VERSION {
-        return Ok(false);
+/// Refuses what is no store of ours. Brings an older store's tables to this version, and makes
+/// them in a file with nothing in it: all steps or none.
+async fn upgrade(conn: &mut SqliteConnection, store: &str) -> Result<(), StoreError> {
+    let fail = |error| error::sql(store, error);
+    match inspect(conn, store).await? {
+        schema::VERSION => return Ok(()),
+        0 => run_once(conn, schema::GIVE_BACK).await.map_err(fail)?,
+        _ => {}
     }
-    // Another process may be filling it at this moment.
-    sqlx::query("BEGIN IMMEDIATE")
-        .execute(&mut *conn)
-        .await
-        .map_err(|error| error::sql(store, error))?;
-    if inspect(conn, store).await? == schema::VERSION {
-        commit(conn).await.map_err(|error| error::sql(store, error))?;
-        return Ok(false);
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await.map_err(fail)?;
+    // Another process may have done it meanwhile.
+    let version = inspect(conn, store).await?;
+    take_steps(conn, version).await.map_err(fail)?;
+    commit(conn).await.map_err(fail)?;
+    if (1..schema::VERSION).contains(&version) {
+        tracing::info!(store, from = version, to = schema::VERSION, "the store was upgraded");
     }
-    Ok(true)
+    Ok(())
+}
+
+/// Takes the steps that lead from a version to this one, within an open transaction.
+async fn take_steps(conn: &mut SqliteConnection, version: i64) -> Result<(), sqlx::Error> {
+    let taken = usize::try_from(version).unwrap_or(usize::MAX);
+    for step in schema::STEPS.iter().skip(taken) {
+        sqlx::raw_sql(*step).execute(&mut *conn).await?;
+    }
+    if version == 0 {
+        add_key(conn).await?;
+    }
+    let pragma = format!("PRAGMA user_version = {}", schema::VERSION);
+    batch::statement(pragma).execute(conn).await?;
+    Ok(())
 }
 
 /// The format's version, 0 for a file with nothing in it; refuses what is no store of ours.
@@ -147,10 +161,10 @@ async fn inspect(conn: &mut SqliteConnection, store: &str) -> Result<i64, StoreE
         |reason: &str| StoreError::NotAStore { path: store.into(), reason: reason.to_owned() };
     match (application, version) {
         (0, 0) if tables == 0 => Ok(version),
-        (schema::APPLICATION_ID, schema::VERSION) => Ok(version),
         (schema::APPLICATION_ID, found) if found > schema::VERSION => {
             Err(StoreError::NewerVersion { store: store.to_owned(), found, known: schema::VERSION })
         }
+        (schema::APPLICATION_ID, 1..) => Ok(version),
         (schema::APPLICATION_ID, _) => Err(not_ours("its format has no version")),
         _ => Err(not_ours("it is another program's SQLite database")),
     }
@@ -197,17 +211,17 @@ fn sweep(path: &Path) {
 async fn fill(unnamed: &Path, options: &SqliteOptions) -> Result<(), sqlx::Error> {
     let connect = connect(unnamed, options, false).create_if_missing(true);
     let mut conn = connect.connect().await?;
+    run_once(&mut conn, schema::GIVE_BACK).await?;
     sqlx::query("BEGIN IMMEDIATE").execute(&mut conn).await?;
-    run_script(&mut conn, schema::CREATE).await?;
-    add_key(&mut conn).await?;
+    take_steps(&mut conn, 0).await?;
     commit(&mut conn).await?;
     // Kept in the file's header. Here nobody else can hold the lock that it needs.
     sqlx::query("PRAGMA journal_mode = WAL").execute(&mut conn).await?;
     conn.close().await
 }
 
-async fn run_script(conn: &mut SqliteConnection, script: &'static str) -> Result<(), sqlx::Error> {
-    sqlx::raw_sql(script).execute(conn).await?;
+async fn run_once(conn: &mut SqliteConnection, pragma: &'static str) -> Result<(), sqlx::Error> {
+    sqlx::query(pragma).execute(conn).await?;
     Ok(())
 }
 
@@ -269,7 +283,74 @@ impl Default for SqliteOptions {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::{ManualClock, SqliteStore, Store, Weight};
+
+    /// A store of version 1 with a run of two tasks, one of them leased until long ago.
+    async fn make_first_version(path: &Path) {
+        let options = SqliteOptions::default();
+        let mut conn =
+            connect(path, &options, false).create_if_missing(true).connect().await.unwrap();
+        sqlx::raw_sql(schema::STEPS[0]).execute(&mut conn).await.unwrap();
+        add_key(&mut conn).await.unwrap();
+        let rows = format!(
+            "PRAGMA user_version = 1; \
+             UPDATE store_meta SET value = 150 WHERE key = 'virtual_time'; \
+             INSERT INTO runs (id, inputs, generation, spec, judge, model, simulated, state, \
+                 reason, created_ms, virtual_time) \
+             VALUES ('{}', zeroblob(32), 0, zeroblob(32), 'j', 'm', 1, 'active', '', 7, 200); \
+             INSERT INTO tasks (run, position, sample, state, place, estimated_tokens, id, \
+                 category, content_key) \
+             VALUES (1, 1, 0, 0, 0, 100, 'a', 'Code Development', zeroblob(32)), \
+                    (1, 2, 0, 0, 1, 100, 'b', 'Code Development', zeroblob(32)); \
+             INSERT INTO blobs VALUES (zeroblob(32), 900000, zeroblob(900000));",
+            old_run()
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(rows)).execute(&mut conn).await.unwrap();
+        conn.close().await.unwrap();
+    }
+
+    fn old_run() -> tribunal_core::RunId {
+        tribunal_core::RunId::from_hash(tribunal_core::BlobHash::of(b"old"))
+    }
+
+    async fn tables(path: &Path) -> Vec<(String, String)> {
+        let mut conn = connect(path, &SqliteOptions::default(), false).connect().await.unwrap();
+        let sql = "SELECT name, coalesce(sql, '') FROM sqlite_schema ORDER BY name";
+        sqlx::query_as(sql).fetch_all(&mut conn).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_older_store_is_upgraded_in_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new) = (folder.path().join("old.db"), folder.path().join("new.db"));
+        make_first_version(&old).await;
+        let clock = Arc::new(ManualClock::at(1_000));
+        let store = SqliteStore::open(&old, clock.clone()).await.unwrap();
+        SqliteStore::open(&new, clock.clone()).await.unwrap().close().await.unwrap();
+        assert_eq!(tables(&old).await, tables(&new).await);
+        let record = store.run(&old_run()).await.unwrap();
+        assert_eq!((record.created_ms, record.weight), (7, Weight::default()));
+        let worker = tribunal_core::WorkerId::from_bytes([1; 16]);
+        let claims = store.claim(worker, 1, Duration::from_secs(60), None).await.unwrap();
+        assert_eq!((claims.len(), claims[0].task.position), (1, 1));
+        let mut conn = connect(&old, &SqliteOptions::default(), false).connect().await.unwrap();
+        let time: i64 =
+            sqlx::query_scalar("SELECT virtual_time FROM runs").fetch_one(&mut conn).await.unwrap();
+        assert_eq!(time, Weight::default().cost(300), "what was charged before still counts");
+        conn.close().await.unwrap();
+        store.close().await.unwrap();
+        // Again, and now there is nothing to upgrade.
+        let store = SqliteStore::open(&old, clock.clone()).await.unwrap();
+        clock.advance(600_000);
+        let before = fs::metadata(&old).unwrap().len();
+        let pruned = store.prune(&old_run()).await.unwrap();
+        assert_eq!((pruned.tasks, pruned.blobs), (2, 1));
+        assert!(pruned.bytes > 800_000, "{pruned:?}");
+        assert_eq!(fs::metadata(&old).unwrap().len(), before - pruned.bytes);
+    }
 
     #[test]
     fn old_libraries_are_told_from_new_ones() {

@@ -3,7 +3,7 @@
 //! Owns the statements that end a lease by its holder. Each compares the lease, and that it has
 //! not ended, in the statement that writes; whatever else is written follows from its answer.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use sqlx::{Row, SqliteConnection};
 use tribunal_core::{Attempt, FailureClass};
@@ -11,8 +11,12 @@ use tribunal_core::{Attempt, FailureClass};
 use super::{
     batch::{slices, with_rows},
     request::LeaseRef,
+    share::{self, Settled},
 };
-use crate::store::{CompleteOutcome, FailOutcome};
+use crate::{
+    share::used_tokens,
+    store::{CompleteOutcome, FailOutcome},
+};
 
 /// A verdict ready to be stored.
 pub(super) struct NewVerdict {
@@ -64,7 +68,7 @@ pub(super) async fn complete(
 ) -> Result<Vec<CompleteOutcome>, sqlx::Error> {
     let mut outcomes = vec![CompleteOutcome::Fenced; items.len()];
     for round in rounds(items, |item| &item.lease) {
-        let mut stored = HashSet::with_capacity(round.len());
+        let mut stored = HashMap::with_capacity(round.len());
         for slice in slices(&round) {
             // `+` keeps the planner from walking all leases instead of looking up each task.
             let mut query = with_rows(
@@ -75,7 +79,7 @@ pub(super) async fn complete(
                  FROM j WHERE tasks.run = j.run AND tasks.position = j.position \
                      AND tasks.sample = j.sample AND tasks.lease = j.lease \
                      AND +tasks.state = 2 AND +tasks.lease_end > ? \
-                 RETURNING run, position, sample",
+                 RETURNING run, position, sample, estimated_tokens",
             );
             for (_, item) in slice {
                 query = bind_lease(query, &item.lease).bind(item.reason);
@@ -83,10 +87,10 @@ pub(super) async fn complete(
             collect_keys(conn, query.bind(now), &mut stored).await?;
         }
         let (done, refused): (Vec<_>, Vec<_>) =
-            round.into_iter().partition(|(_, item)| stored.contains(&item.lease.key()));
+            round.into_iter().partition(|(_, item)| stored.contains_key(&item.lease.key()));
         insert_verdicts(conn, &done, now).await?;
         let attempts = done.iter().map(|(_, item)| (&item.lease, &item.attempts));
-        insert_attempts(conn, attempts).await?;
+        insert_attempts(conn, attempts, &stored).await?;
         for (at, _) in &done {
             outcomes[*at] = CompleteOutcome::Stored;
         }
@@ -141,7 +145,7 @@ pub(super) async fn fail(
 ) -> Result<Vec<FailOutcome>, sqlx::Error> {
     let mut outcomes = vec![FailOutcome::Fenced; items.len()];
     for round in rounds(items, |item| &item.lease) {
-        let mut recorded = HashSet::with_capacity(round.len());
+        let mut recorded = HashMap::with_capacity(round.len());
         for slice in slices(&round) {
             let mut query = with_rows(
                 "run, position, sample, lease, next, run_at, charged, class, reason, error",
@@ -157,7 +161,7 @@ pub(super) async fn fail(
                  WHERE tasks.run = j.run AND tasks.position = j.position \
                      AND tasks.sample = j.sample AND tasks.lease = j.lease \
                      AND +tasks.state = 2 AND +tasks.lease_end > ? \
-                 RETURNING run, position, sample",
+                 RETURNING run, position, sample, estimated_tokens",
             );
             for (_, item) in slice {
                 let (next, run_at, reason) = match item.wait_ms {
@@ -175,9 +179,9 @@ pub(super) async fn fail(
             }
             collect_keys(conn, query.bind(now), &mut recorded).await?;
         }
-        let done = round.iter().filter(|(_, item)| recorded.contains(&item.lease.key()));
+        let done = round.iter().filter(|(_, item)| recorded.contains_key(&item.lease.key()));
         let attempts = done.clone().map(|(_, item)| (&item.lease, &item.attempts));
-        insert_attempts(conn, attempts).await?;
+        insert_attempts(conn, attempts, &recorded).await?;
         for (at, _) in done {
             outcomes[*at] = FailOutcome::Recorded;
         }
@@ -192,7 +196,7 @@ pub(super) async fn release(
     now: i64,
 ) -> Result<(), sqlx::Error> {
     for round in rounds(items, |item| &item.lease) {
-        let mut released = HashSet::with_capacity(round.len());
+        let mut released = HashMap::with_capacity(round.len());
         for slice in slices(&round) {
             let mut query = with_rows(
                 "run, position, sample, lease",
@@ -204,24 +208,31 @@ pub(super) async fn release(
                  WHERE tasks.run = j.run AND tasks.position = j.position \
                      AND tasks.sample = j.sample AND tasks.lease = j.lease \
                      AND +tasks.state = 2 AND +tasks.lease_end > ? \
-                 RETURNING run, position, sample",
+                 RETURNING run, position, sample, estimated_tokens",
             );
             for (_, item) in slice {
                 query = bind_lease(query, &item.lease);
             }
             collect_keys(conn, query.bind(now), &mut released).await?;
         }
-        let done = round.iter().filter(|(_, item)| released.contains(&item.lease.key()));
+        let done = round.iter().filter(|(_, item)| released.contains_key(&item.lease.key()));
         let attempts = done.map(|(_, item)| (&item.lease, &item.attempts));
-        insert_attempts(conn, attempts).await?;
+        insert_attempts(conn, attempts, &released).await?;
     }
     Ok(())
 }
 
+/// Records what was called under leases that have ended, and settles their runs' shares.
 async fn insert_attempts<'a>(
     conn: &mut SqliteConnection,
-    attempts: impl Iterator<Item = (&'a LeaseRef, &'a Vec<Attempt>)>,
+    attempts: impl Iterator<Item = (&'a LeaseRef, &'a Vec<Attempt>)> + Clone,
+    estimates: &HashMap<Key, u32>,
 ) -> Result<(), sqlx::Error> {
+    let settled = attempts.clone().filter_map(|(lease, attempts)| {
+        let estimated = *estimates.get(&lease.key())?;
+        Some(Settled { run: lease.run, estimated, used: used_tokens(attempts) })
+    });
+    share::settle(conn, settled).await?;
     let rows: Vec<(&LeaseRef, &Attempt)> = attempts
         .flat_map(|(lease, attempts)| attempts.iter().map(move |attempt| (lease, attempt)))
         .collect();
@@ -282,13 +293,14 @@ pub(super) fn bind_lease(query: super::batch::Query, lease: &LeaseRef) -> super:
         .bind(lease.lease.as_bytes().to_vec())
 }
 
+/// Adds the tasks that a statement returns, with their estimates.
 async fn collect_keys(
     conn: &mut SqliteConnection,
     query: super::batch::Query,
-    keys: &mut HashSet<Key>,
+    keys: &mut HashMap<Key, u32>,
 ) -> Result<(), sqlx::Error> {
     for row in query.fetch_all(conn).await? {
-        keys.insert((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+        keys.insert((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?), row.try_get(3)?);
     }
     Ok(())
 }

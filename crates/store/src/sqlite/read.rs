@@ -3,13 +3,18 @@
 //! Owns the queries. Each is one statement, so that what it shows was true at one moment; none
 //! reads a verdict's record unless the record is asked for.
 
+use std::collections::HashSet;
+
 use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
 use tribunal_core::{
     Attempt, BlobHash, CallKind, FailureClass, Outcome, RunId, RunState, UngradedReason, Usage,
 };
 
 use super::schema;
-use crate::store::{NewRun, Progress, RunRecord, RunTotals, TaskOutcome};
+use crate::{
+    share::Weight,
+    store::{NewRun, Progress, RunRecord, RunTotals, TaskOutcome},
+};
 
 /// A row of the page of verdicts.
 pub(super) struct VerdictRow {
@@ -21,8 +26,11 @@ pub(super) struct VerdictRow {
     pub(super) missing: (UngradedReason, String),
 }
 
+/// A task's key in the tables.
+type Key = (i64, i64, i64);
+
 const RUN_COLUMNS: &str = "SELECT id, inputs, generation, spec, judge, model, simulated, state, \
-                           reason, created_ms FROM runs";
+                           reason, created_ms, weight FROM runs WHERE pruned = 0";
 
 /// The number that stands for a run in the tables.
 pub(super) async fn seq(pool: &SqlitePool, run: &RunId) -> Result<Option<i64>, sqlx::Error> {
@@ -32,9 +40,9 @@ pub(super) async fn seq(pool: &SqlitePool, run: &RunId) -> Result<Option<i64>, s
         .await
 }
 
-pub(super) async fn run(pool: &SqlitePool, seq: i64) -> Result<RunRecord, sqlx::Error> {
-    let query = super::batch::statement(format!("{RUN_COLUMNS} WHERE seq = ?")).bind(seq);
-    run_record(&query.fetch_one(pool).await?)
+pub(super) async fn run(pool: &SqlitePool, seq: i64) -> Result<Option<RunRecord>, sqlx::Error> {
+    let query = super::batch::statement(format!("{RUN_COLUMNS} AND seq = ?")).bind(seq);
+    query.fetch_optional(pool).await?.as_ref().map(run_record).transpose()
 }
 
 pub(super) async fn runs(pool: &SqlitePool) -> Result<Vec<RunRecord>, sqlx::Error> {
@@ -57,6 +65,7 @@ fn run_record(row: &SqliteRow) -> Result<RunRecord, sqlx::Error> {
         state: named(row, 7, RunState::from_name)?,
         reason: row.try_get(8)?,
         created_ms: row.try_get(9)?,
+        weight: Weight::new(row.try_get(10)?).ok_or_else(|| damaged("weight"))?,
     })
 }
 
@@ -72,6 +81,34 @@ pub(super) async fn known_blobs(
             .fetch_all(pool)
             .await?;
     rows.iter().map(|row| hash(row, 0)).collect()
+}
+
+/// The hashes of all blobs.
+pub(super) async fn all_blobs(pool: &SqlitePool) -> Result<HashSet<BlobHash>, sqlx::Error> {
+    let rows = sqlx::query("SELECT hash FROM blobs").fetch_all(pool).await?;
+    rows.iter().map(|row| hash(row, 0)).collect()
+}
+
+/// The compressed verdicts of all runs in order of their keys, from the first one after a key.
+pub(super) async fn records(
+    pool: &SqlitePool,
+    (run, position, sample): Key,
+    limit: i64,
+) -> Result<Vec<(Key, Vec<u8>)>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT run, position, sample, record FROM verdicts \
+         WHERE (run, position, sample) > (?, ?, ?) ORDER BY run, position, sample LIMIT ?",
+    )
+    .bind(run)
+    .bind(position)
+    .bind(sample)
+    .bind(limit)
+    .fetch_all(pool)
+    .await?;
+    let record = |row: &SqliteRow| {
+        Ok(((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?), row.try_get(3)?))
+    };
+    rows.iter().map(record).collect()
 }
 
 /// A blob's compressed bytes and its length before.

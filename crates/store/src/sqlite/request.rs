@@ -11,9 +11,12 @@ use super::{
     claim::{self, ClaimedTask},
     lease::{self, Loss},
     outcome::{self, NewFailure, NewRelease, NewVerdict},
-    run,
+    prune, run, share,
 };
-use crate::store::{CompleteOutcome, FailOutcome, Held, NewRun};
+use crate::{
+    share::Weight,
+    store::{CompleteOutcome, FailOutcome, Held, NewRun},
+};
 
 /// A change to the store. Runs are known by their number.
 pub(super) enum Request {
@@ -40,6 +43,10 @@ pub(super) enum Request {
         state: RunState,
         reason: String,
     },
+    SetWeight {
+        run: i64,
+        weight: Weight,
+    },
     Retry {
         run: i64,
         classes: Vec<FailureClass>,
@@ -51,6 +58,7 @@ pub(super) enum Request {
     Leave {
         workers: Vec<WorkerId>,
     },
+    Prune(prune::Step),
 }
 
 /// A worker that wants tasks.
@@ -80,6 +88,7 @@ pub(super) enum Answer {
     Held(Vec<Held>),
     Completed(Vec<CompleteOutcome>),
     Failed(Vec<FailOutcome>),
+    Stepped(prune::Stepped),
 }
 
 // === impl Request ===
@@ -139,6 +148,11 @@ async fn single(
             run::control(conn, *run, *state, reason).await?;
             Answer::Done
         }
+        Request::SetWeight { run, weight } => {
+            share::set_weight(conn, *run, *weight).await?;
+            Answer::Done
+        }
+        Request::Prune(step) => Answer::Stepped(prune::step(conn, step, now).await?),
         Request::Retry { run, classes } => Answer::Count(run::retry(conn, *run, classes).await?),
         Request::Join { worker, dead } => {
             lease::join(conn, *worker, now).await?;

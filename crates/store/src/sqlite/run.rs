@@ -36,8 +36,11 @@ pub(super) async fn create(
     now: i64,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT INTO runs (id, inputs, generation, spec, judge, model, simulated, state, reason, \
-             created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, 'active', '', ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO runs (seq, id, inputs, generation, spec, judge, model, simulated, state, \
+             reason, created_ms) \
+         VALUES (1 + max((SELECT coalesce(max(seq), 0) FROM runs), \
+                         (SELECT value FROM store_meta WHERE key = 'last_seq')), \
+             ?, ?, ?, ?, ?, ?, ?, 'active', '', ?) ON CONFLICT DO NOTHING",
     )
     .bind(run.id.as_str().to_owned())
     .bind(run.inputs.as_bytes().to_vec())

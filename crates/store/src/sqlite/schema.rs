@@ -6,8 +6,17 @@
 /// `PRAGMA application_id` of every store: `TRBN`.
 pub(super) const APPLICATION_ID: i64 = 0x5452_424e;
 
-/// `PRAGMA user_version`: the format of the tables.
-pub(super) const VERSION: i64 = 1;
+/// `PRAGMA user_version`: the format of the tables, which is the number of steps to it.
+pub(super) const VERSION: i64 = STEPS.len() as i64;
+
+/// What leads from each version to the next, from an empty file on. A new store goes through all
+/// of them, so that it never differs from one that was upgraded. A step that was published never
+/// changes.
+pub(super) const STEPS: [&str; 2] = [TABLES, SHARES];
+
+/// Lets what is removed be given back in steps; takes hold in a file without tables, or when it
+/// is rewritten.
+pub(super) const GIVE_BACK: &str = "PRAGMA auto_vacuum = INCREMENTAL";
 
 /// May be claimed now.
 pub(super) const READY: i64 = 0;
@@ -26,8 +35,10 @@ pub(super) const CANCELLED: i64 = 5;
 pub(super) const VIRTUAL_TIME: &str = "virtual_time";
 /// 32 random bytes, made with the store and never changed.
 pub(super) const STORE_KEY: &str = "store_key";
+/// The greatest number that a run has had.
+pub(super) const LAST_SEQ: &str = "last_seq";
 
-/// Version 1, in one transaction with the two pragmas.
+/// Version 1: everything.
 ///
 /// - `runs.seq` stands for the run in all other tables: 1 byte instead of 16 in every key.
 /// - `tasks.turn` is how often the task was lost in a row: claims go by (turn, place), so a lost
@@ -36,7 +47,7 @@ pub(super) const STORE_KEY: &str = "store_key";
 /// - `verdicts.record` comes last: outcomes are read without it.
 /// - `verdicts`, `attempts` and `blobs` keep a rowid, because their rows are long and a table
 ///   without one would put every one on an overflow page.
-pub(super) const CREATE: &str = "
+const TABLES: &str = "
 CREATE TABLE store_meta (
     key TEXT PRIMARY KEY,
     value ANY NOT NULL
@@ -140,7 +151,23 @@ CREATE TABLE workers (
 ) STRICT, WITHOUT ROWID;
 
 PRAGMA application_id = 1414677070;
-PRAGMA user_version = 1;
+";
+
+/// Version 2: weights of runs, and runs that are being removed.
+///
+/// - `runs.virtual_time` counts 5,040 a token instead of 1, so that it can be divided by weights.
+/// - `runs.contending` is whether the run had ready tasks after the last claim: a run that had
+///   none starts level with the others.
+/// - `runs.pruned` runs have no id any more; what is left of them goes with the next prune.
+/// - `last_seq` in `store_meta`: a number is never given to another run.
+const SHARES: &str = "
+ALTER TABLE runs ADD COLUMN weight INTEGER NOT NULL DEFAULT 1 CHECK (weight BETWEEN 1 AND 1000);
+ALTER TABLE runs ADD COLUMN contending INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN pruned INTEGER NOT NULL DEFAULT 0;
+UPDATE runs SET virtual_time = virtual_time * 5040;
+UPDATE store_meta SET value = value * 5040 WHERE key = 'virtual_time';
+INSERT INTO store_meta (key, value) SELECT 'last_seq', coalesce(max(seq), 0) FROM runs;
+CREATE INDEX runs_contending ON runs (seq) WHERE contending = 1;
 ";
 
 #[cfg(test)]
@@ -149,10 +176,9 @@ mod tests {
 
     #[test]
     fn the_script_sets_what_the_constants_say() {
-        assert!(CREATE.contains(&format!("PRAGMA application_id = {APPLICATION_ID};")));
-        assert!(CREATE.contains(&format!("PRAGMA user_version = {VERSION};")));
+        assert!(TABLES.contains(&format!("PRAGMA application_id = {APPLICATION_ID};")));
         for (state, what) in [(READY, "ready"), (WAITING, "waiting"), (LEASED, "leased")] {
-            let index = CREATE.lines().find(|line| line.contains(&format!("tasks_{what} ")));
+            let index = TABLES.lines().find(|line| line.contains(&format!("tasks_{what} ")));
             assert!(index.unwrap().ends_with(&format!("WHERE state = {state};")));
         }
     }
