@@ -201,3 +201,38 @@ fn two_workers_share_one_store_and_no_leaf() {
     let rows = workspace.read("out/leaves.csv");
     assert!((0..MANY).all(|i| rows.matches(&format!(",leaf-{i},")).count() == 1));
 }
+
+#[test]
+fn a_run_has_a_weight_and_can_be_pruned() {
+    let sim = SimProcess::start(&[]);
+    let workspace = Workspace::generated(LEAVES);
+    let run = submit(&workspace, &sim);
+    assert_eq!(number(&workspace.status(), "/weight"), 1);
+    let weighed = workspace.run(&["weight", &run, "3", "--json"]);
+    assert_exit(&weighed, 0);
+    assert_eq!(document(&weighed)["schema"], "tribunal.weight/1");
+    assert_eq!(number(&workspace.status(), "/weight"), 3);
+    assert_exit(&workspace.run(&["weight", &run, "0"]), 2);
+
+    assert_exit(&work(&workspace, &[]), 0);
+    let out = collect(&workspace, &run);
+    assert_exit(&out, 0);
+    let size = || {
+        let store = workspace.file(".tribunal/store.db");
+        std::fs::metadata(store).expect("a store").len()
+    };
+    let before = size();
+    let pruned = workspace.run(&["store", "prune", &run[..8], "--json"]);
+    assert_exit(&pruned, 0);
+    let pruned = document(&pruned);
+    assert_eq!(pruned["schema"], "tribunal.store prune/1");
+    let gone = &pruned["runs"][0];
+    assert_eq!((&gone["run"], number(gone, "/verdicts")), (&run.as_str().into(), LEAVES as u64));
+    assert!(number(gone, "/bytes") > 0 && size() < before);
+    assert!(workspace.read("out/scored_tree.json").len() > 2, "what was exported stays");
+    assert_exit(&workspace.run(&["store", "prune", &run]), 2);
+    assert_exit(&workspace.run(&["store", "prune", "--older-than", "30"]), 0);
+    assert_exit(&workspace.run(&["store", "prune"]), 2);
+    assert_eq!(submit(&workspace, &sim), run, "the same inputs again are the same run");
+    assert_eq!(number(&workspace.status(), "/pending"), LEAVES as u64);
+}

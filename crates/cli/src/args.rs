@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use tribunal_store::Weight;
 
 use crate::config::FlagValue;
 
@@ -66,6 +67,14 @@ pub(crate) struct StoreArgs {
     pub(crate) store: Option<String>,
 }
 
+/// A run's place among the others of its store.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ShareArgs {
+    /// The run's share against other runs: with 3 it gets three times the tokens of one with 1
+    #[arg(long, value_name = "N", value_parser = weight)]
+    pub(crate) weight: Option<Weight>,
+}
+
 /// How hard a pool works.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct PoolArgs {
@@ -78,6 +87,14 @@ pub(crate) struct PoolArgs {
     /// No progress on standard error
     #[arg(long)]
     pub(crate) quiet: bool,
+}
+
+/// A weight of the command line.
+pub(crate) fn weight(text: &str) -> Result<Weight, String> {
+    let number = text.parse().ok();
+    number
+        .and_then(Weight::new)
+        .ok_or_else(|| format!("a weight is a number from 1 to {}", Weight::MAX))
 }
 
 // === flags as config values ===

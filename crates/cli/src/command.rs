@@ -16,6 +16,7 @@ pub(crate) mod rubric;
 pub(crate) mod schema;
 pub(crate) mod sim;
 pub(crate) mod status;
+pub(crate) mod store;
 pub(crate) mod submit;
 pub(crate) mod work;
 

@@ -24,7 +24,7 @@ use tribunal_core::RunState;
 use crate::{
     command::{
         Context, collect, config as config_command, control, evidence, explain, grade, judge, plan,
-        prompt, rescore, rubric, schema, sim, status, submit, work,
+        prompt, rescore, rubric, schema, sim, status, store, submit, work,
     },
     exit::{BAD_INPUT, Exit},
 };
@@ -71,6 +71,10 @@ enum Command {
     Cancel(control::ControlArgs),
     /// Put a run's dead and ungraded leaves back in the queue
     Retry(control::RetryArgs),
+    /// Set a run's share against the other runs of its store
+    Weight(control::WeightArgs),
+    /// Remove runs from a store
+    Store(store::StoreCommandArgs),
     /// Show everything that is known of one leaf of a run
     Explain(explain::ExplainArgs),
     /// List what the judge would be shown of a submission
@@ -117,6 +121,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Resume(args) => control::run(args, "resume", RunState::Active, &context).await,
         Command::Cancel(args) => control::run(args, "cancel", RunState::Cancelled, &context).await,
         Command::Retry(args) => control::retry(args, &context).await,
+        Command::Weight(args) => control::weight(args, &context).await,
+        Command::Store(args) => store::run(args, &context).await,
         Command::Explain(args) => explain::run(args, &context).await,
         Command::Evidence(args) => evidence::run(args, &context).await,
         Command::Judge(args) => judge::run(args, &context).await,

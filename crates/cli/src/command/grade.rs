@@ -13,7 +13,7 @@ use tribunal_core::RunState;
 use tribunal_worker::Scope;
 
 use crate::{
-    args::{InputArgs, JudgeArgs, PoolArgs, StoreArgs},
+    args::{InputArgs, JudgeArgs, PoolArgs, ShareArgs, StoreArgs},
     command::{
         Context,
         collect::{self, Finish},
@@ -34,6 +34,8 @@ pub(crate) struct GradeArgs {
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
+    share: ShareArgs,
+    #[command(flatten)]
     pool: PoolArgs,
     /// Where the results go [default: tribunal-out/RUN]
     #[arg(long, value_name = "DIR")]
@@ -49,7 +51,7 @@ pub(crate) struct GradeArgs {
 ///
 /// An input, the config, the store or the output folder cannot be used.
 pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Exit> {
-    let GradeArgs { inputs, judge, store, pool, out, tree } = args;
+    let GradeArgs { inputs, judge, store, share, pool, out, tree } = args;
     let config = context.load(&[inputs.flags(), store.flags(), pool.flags()].concat())?;
     let judge = prepare::judge(&judge, pool.rpm, &config)?;
     for assumption in judge.facts.assumptions.iter().filter(|_| !pool.quiet) {
@@ -65,6 +67,9 @@ pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Ex
     let run = prepared.record.run.id.clone();
     let out = out.unwrap_or_else(|| collect::default_out(&run));
     check_writable(&out)?;
+    if let Some(weight) = share.weight {
+        store.set_weight(&run, weight).await?;
+    }
     if prepared.record.state == RunState::Paused {
         store.control(&run, RunState::Active, "").await?;
     }

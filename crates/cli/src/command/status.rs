@@ -50,6 +50,8 @@ struct RunStatus {
     model: String,
     /// Whether the judge is simulated.
     simulated: bool,
+    /// Its share against other runs.
+    weight: u32,
     /// All leaves.
     leaves: u64,
     /// Waiting.
@@ -142,6 +144,7 @@ async fn status(
         judge: record.run.judge,
         model: record.run.model,
         simulated: record.run.simulated || totals.any_simulated,
+        weight: record.weight.get(),
         leaves: progress.leaves,
         pending: progress.pending,
         leased: progress.leased,
@@ -163,8 +166,8 @@ fn render(document: &StatusDocument) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
     table.set_header([
-        "RUN", "STATE", "MODEL", "DONE", "LEASED", "PENDING", "DEAD", "UNGRADED", "RATE", "COST",
-        "LEFT",
+        "RUN", "STATE", "MODEL", "WEIGHT", "DONE", "LEASED", "PENDING", "DEAD", "UNGRADED", "RATE",
+        "COST", "LEFT",
     ]);
     for run in &document.runs {
         let simulated = if run.simulated { " (simulated)" } else { "" };
@@ -172,6 +175,7 @@ fn render(document: &StatusDocument) -> String {
             run.run.to_string(),
             run.state.clone(),
             format!("{}{simulated}", run.model),
+            run.weight.to_string(),
             format!("{}/{}", run.done, run.leaves),
             run.leased.to_string(),
             run.pending.to_string(),

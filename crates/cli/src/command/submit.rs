@@ -8,7 +8,7 @@ use serde::Serialize;
 use tribunal_core::RunId;
 
 use crate::{
-    args::{InputArgs, JudgeArgs, StoreArgs},
+    args::{InputArgs, JudgeArgs, ShareArgs, StoreArgs},
     command::Context,
     engine,
     exit::Exit,
@@ -24,6 +24,8 @@ pub(crate) struct SubmitArgs {
     judge: JudgeArgs,
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    share: ShareArgs,
 }
 
 /// The document of `tribunal submit`.
@@ -48,6 +50,9 @@ pub(crate) async fn run(args: SubmitArgs, context: &Context) -> anyhow::Result<E
     let store = engine::open_store(&config).await?;
     let prepared = prepare::prepare(&args.inputs, &config, &judge, &store).await?;
     let run = prepared.record.run.id;
+    if let Some(weight) = args.share.weight {
+        store.set_weight(&run, weight).await?;
+    }
     let leaves = store.progress(&run).await?.leaves;
     store.close().await?;
     if context.json {

@@ -36,12 +36,9 @@ impl Puts {
             return Ok(());
         }
         let file = self.open()?;
-        loop {
-            match file.try_lock_shared() {
-                Err(TryLockError::WouldBlock) => tokio::time::sleep(LOOK).await,
-                // A filesystem without locks: as with worker processes, nothing is kept apart.
-                Ok(()) | Err(TryLockError::Error(_)) => break,
-            }
+        // A filesystem without locks: as with worker processes, nothing is kept apart.
+        while let Err(TryLockError::WouldBlock) = file.try_lock_shared() {
+            tokio::time::sleep(LOOK).await;
         }
         *self.held() = Some(file);
         Ok(())
