@@ -126,6 +126,7 @@ impl ResolveEndpoint for Endpoints {
             let limit = self.requests_per_minute.or(own);
             return Ok(Endpoint {
                 base_url: self.sim_url()?,
+                prompt_cache_key: true,
                 requests_per_minute: limit,
                 ..Endpoint::local()
             });
@@ -138,6 +139,7 @@ impl ResolveEndpoint for Endpoints {
             headers: resolved.headers,
             timeout: resolved.timeout,
             connect_timeout: resolved.connect_timeout,
+            prompt_cache_key: resolved.facts.prompt_cache_key,
             requests_per_minute: self.requests_per_minute.or(resolved.requests_per_minute),
         })
     }

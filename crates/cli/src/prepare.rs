@@ -4,6 +4,7 @@
 //! is a blob afterwards. No judge is called here. The evidence is `evidence`'s.
 
 pub(crate) mod evidence;
+mod order;
 pub(crate) mod sizes;
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
@@ -58,6 +59,8 @@ pub(crate) struct Draft {
     /// Tokens of the leaves' own messages.
     pub(crate) sizes: LeafSizes,
     evidence: BTreeMap<Category, CategoryEvidence>,
+    /// Leaves in work at once, as far as is known.
+    concurrency: usize,
 }
 
 /// What a category's leaves are shown, and the rule that decides them without being shown it.
@@ -163,8 +166,9 @@ pub(crate) async fn draft(
     };
     let whole = uncut.as_ref().unwrap_or(&rubric);
     let vocabulary = judge.facts.vocabulary()?;
+    let concurrency = config.worker.concurrency.get();
     let sizes = LeafSizes::count(&spec, &rubric, whole, &prompts, &vocabulary)?;
-    Ok(Draft { spec, rubric, uncut, prompts, sizes, evidence })
+    Ok(Draft { spec, rubric, uncut, prompts, sizes, evidence, concurrency })
 }
 
 /// The generation of the newest run with these inputs, or the next one.
@@ -224,10 +228,13 @@ impl Draft {
     /// A task for each leaf, in claim order, with the leaf's index in the rubric.
     pub(crate) fn tasks(&self) -> impl Iterator<Item = (usize, LeafTask)> {
         // Leaves of a category stand together: they share their prompt's prefix.
-        let leaves = self.rubric.leaves();
-        let mut leaves: Vec<(usize, Category)> =
-            leaves.filter_map(|(index, node)| Some((index, node.category?))).collect();
-        leaves.sort_by_key(|(index, category)| (*category, *index));
+        let mut groups: BTreeMap<Category, Vec<(usize, Category)>> = BTreeMap::new();
+        for (index, node) in self.rubric.leaves() {
+            if let Some(category) = node.category {
+                groups.entry(category).or_default().push((index, category));
+            }
+        }
+        let leaves = order::claim_order(groups.into_values().collect(), 2 * self.concurrency);
         let context = self.context();
         (0..).zip(leaves).map(move |(order, (index, category))| {
             let node = &self.rubric.nodes()[index];

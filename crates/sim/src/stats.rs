@@ -52,6 +52,8 @@ pub struct SimStats {
     pub cached_tokens: u64,
     /// Completion tokens of all replies with usage.
     pub completion_tokens: u64,
+    /// Replies with usage to prompts of which nothing was cached.
+    pub cold_prompts: u64,
     /// Criteria, each with its context, that got a verdict.
     pub distinct_criteria: u64,
     /// How many of them got one more than once.
@@ -81,6 +83,7 @@ pub(crate) struct Counters {
 struct Answered {
     replies: u64,
     tokens: Tokens,
+    cold: u64,
     unknown: u64,
     repeated: u64,
     /// How often each criterion got a verdict, by a hash of its words and context.
@@ -124,7 +127,9 @@ impl Counters {
 
     /// Counts the tokens of a reply that says them.
     pub(crate) fn spend(&self, tokens: Tokens) {
-        let sum = &mut lock(&self.answered).tokens;
+        let mut answered = lock(&self.answered);
+        answered.cold += u64::from(tokens.cached == 0);
+        let sum = &mut answered.tokens;
         sum.prompt += tokens.prompt;
         sum.cached += tokens.cached;
         sum.completion += tokens.completion;
@@ -167,6 +172,7 @@ impl Counters {
             prompt_tokens: answered.tokens.prompt,
             cached_tokens: answered.tokens.cached,
             completion_tokens: answered.tokens.completion,
+            cold_prompts: answered.cold,
             distinct_criteria: answered.criteria.len() as u64,
             repeated_criteria: answered.repeated,
             unknown_criteria: answered.unknown,

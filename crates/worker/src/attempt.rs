@@ -94,6 +94,8 @@ struct Turn<'a> {
     attempts: Vec<Attempt>,
     /// Transient failures, those of earlier claims included.
     failures: u32,
+    /// Refusals of the account before this attempt.
+    refusals: u32,
     /// Calls that reached nobody, while nobody has ever answered.
     unreached: u32,
     shrunk: bool,
@@ -130,6 +132,7 @@ impl Asker<'_> {
             category: claim.task.category,
             attempts: Vec::new(),
             failures: claim.failures,
+            refusals: self.run.health.refusals(),
             unreached: 0,
             shrunk: false,
             form: self.run.form(),
@@ -143,6 +146,9 @@ impl Asker<'_> {
             Some(rule) => turn.by_rule(rule),
             None => turn.ask_until_end().await?,
         };
+        if let End::Pause { .. } = end {
+            self.run.health.refused();
+        }
         Ok(Attempted { end, attempts: turn.attempts })
     }
 }
@@ -174,6 +180,15 @@ impl Turn<'_> {
             let shared = run.shared(self.category, self.shrunk).await?;
             self.prompt = Some(shared.prompt_hash(&leaf));
             self.shared = Some(Arc::clone(&shared));
+            let mut place = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(End::Release),
+                place = shared.warm.place() => place,
+            };
+            if run.health.refusals() != self.refusals {
+                // Whoever went ahead was refused for all.
+                return Ok(End::Release);
+            }
             let waited = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(End::Release),
@@ -182,8 +197,13 @@ impl Turn<'_> {
             let asked = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(End::Release),
-                asked = self.call(&shared, &leaf, waited) => asked,
+                asked = place.during(self.call(&shared, &leaf, waited)) => asked,
             };
+            match &asked {
+                Ok(_) => place.answered(),
+                Err(failure) if failure.class == FailureClass::Refused => place.answered(),
+                Err(_) => drop(place),
+            }
             let end = match asked {
                 Ok(reply) => self.read(reply)?,
                 Err(failure) => self.failed(failure).await,
@@ -214,6 +234,7 @@ impl Turn<'_> {
             prefix: shared.prefix.clone(),
             messages,
             fractional,
+            cache_key: run.cache_key(shared),
         };
         let kind = if self.repairs.is_empty() { CallKind::Judge } else { CallKind::Repair };
         run.health.trying();

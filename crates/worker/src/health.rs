@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -23,6 +23,7 @@ pub struct Health {
     succeeded: AtomicBool,
     first_try: Mutex<Option<Instant>>,
     bad_requests: Mutex<(String, u32)>,
+    refusals: AtomicU32,
 }
 
 // === impl Health ===
@@ -35,6 +36,7 @@ impl Health {
             succeeded: AtomicBool::new(false),
             first_try: Mutex::new(None),
             bad_requests: Mutex::default(),
+            refusals: AtomicU32::new(0),
         }
     }
 
@@ -56,6 +58,16 @@ impl Health {
     pub fn succeeded(&self) {
         self.reached();
         self.succeeded.store(true, Ordering::Relaxed);
+    }
+
+    /// The account or endpoint refused, and the run is to pause.
+    pub fn refused(&self) {
+        self.refusals.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it refused: an attempt that began before the last time need not ask any more.
+    pub fn refusals(&self) -> u32 {
+        self.refusals.load(Ordering::Relaxed)
     }
 
     /// Whether the endpoint ever answered this process.

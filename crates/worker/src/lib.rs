@@ -16,6 +16,7 @@ pub mod retry;
 pub mod rule;
 pub mod run_context;
 pub mod verify;
+pub mod warm;
 
 pub use pool::{EventSink, Pool, PoolConfig, PoolEnd, Scope, Shutdown};
 pub use prompt::PromptSet;

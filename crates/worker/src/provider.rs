@@ -30,6 +30,8 @@ pub struct Endpoint {
     pub timeout: Duration,
     /// Limit of connecting.
     pub connect_timeout: Duration,
+    /// Whether it takes `prompt_cache_key`: servers that do not know the field may refuse it.
+    pub prompt_cache_key: bool,
     /// The limit to keep; `None` sends as fast as the concurrency allows.
     pub requests_per_minute: Option<NonZeroU32>,
 }
@@ -46,6 +48,7 @@ impl Endpoint {
             headers: BTreeMap::new(),
             timeout: Duration::from_secs(300),
             connect_timeout: Duration::from_secs(10),
+            prompt_cache_key: false,
             requests_per_minute: None,
         }
     }
@@ -83,6 +86,8 @@ pub struct Question<'q> {
     pub messages: Vec<Message<'q>>,
     /// Whether the scale is fractional.
     pub fractional: bool,
+    /// What tells the provider which questions share a prefix; sent where the endpoint takes it.
+    pub cache_key: Option<&'q str>,
 }
 
 /// Why the model stopped.

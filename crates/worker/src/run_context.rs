@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -25,7 +25,11 @@ use crate::{
     provider::{Endpoint, Message, Provider},
     recorded::{ContextError, RecordedRun, evidence},
     verify::ShownTexts,
+    warm,
 };
+
+/// Hex digits of a prefix's hash that stand for it.
+const CACHE_KEY_DIGITS: usize = 32;
 
 /// A run as a worker sees it.
 pub struct RunContext {
@@ -41,6 +45,8 @@ pub struct RunContext {
     /// Reply forms that the endpoint may take, the best first, and which of them is in use.
     forms: Vec<ReplyForm>,
     form: AtomicUsize,
+    /// Whether questions carry their prefix's key.
+    sends_cache_key: AtomicBool,
     store: Arc<dyn Store>,
 }
 
@@ -51,6 +57,10 @@ pub struct Shared {
     pub prefix: Bytes,
     /// Hash of `prefix`.
     prefix_hash: BlobHash,
+    /// Whether the provider has it in its cache.
+    pub warm: warm::Prefix,
+    /// What tells the provider which questions share it.
+    cache_key: String,
     /// What quotes are looked up in.
     pub texts: ShownTexts,
     /// Text shown that addresses the judge.
@@ -96,6 +106,7 @@ impl RunContext {
             shared,
             forms,
             form: AtomicUsize::new(0),
+            sends_cache_key: AtomicBool::new(true),
             store,
         })
     }
@@ -120,6 +131,17 @@ impl RunContext {
             return true;
         }
         false
+    }
+
+    /// The prefix's key, for endpoints that take one.
+    pub fn cache_key<'s>(&self, shared: &'s Shared) -> Option<&'s str> {
+        self.sends_cache_key.load(Ordering::Relaxed).then_some(&*shared.cache_key)
+    }
+
+    /// The endpoint called a request wrong. If its message is about the prefix's key, none is sent
+    /// from now on; `true` then says: ask again.
+    pub fn refuse_cache_key(&self, message: &str) -> bool {
+        message.contains("prompt_cache_key") && self.sends_cache_key.swap(false, Ordering::Relaxed)
     }
 
     /// What the category's leaves share; with `shrunk`, in about half the tokens.
@@ -150,7 +172,9 @@ impl RunContext {
             ];
             let prefix = self.provider.prefix(&self.run.spec.judge, &shared);
             let prefix_hash = BlobHash::of(&prefix);
-            Ok(Arc::new(Shared { prefix, prefix_hash, texts, suspicions }))
+            let cache_key = prefix_hash.to_string()[..CACHE_KEY_DIGITS].to_owned();
+            let warm = warm::Prefix::default();
+            Ok(Arc::new(Shared { prefix, prefix_hash, warm, cache_key, texts, suspicions }))
         };
         cells[usize::from(shrunk)].get_or_try_init(build).await.cloned()
     }

@@ -54,6 +54,8 @@ pub(crate) struct ModelFacts {
     pub(crate) reply_forms: Vec<ReplyForm>,
     /// The field that carries the output cap.
     pub(crate) output_cap_field: OutputCapField,
+    /// Whether the endpoint takes `prompt_cache_key`.
+    pub(crate) prompt_cache_key: bool,
     /// What was assumed, in sentences; empty where all of it is known.
     pub(crate) assumptions: Vec<String>,
 }
@@ -95,6 +97,7 @@ struct ModelEntry {
     batch_factor: Option<f64>,
     reply_forms: Vec<ReplyForm>,
     output_cap_field: OutputCapField,
+    prompt_cache_key: Option<bool>,
     note: Option<String>,
 }
 
@@ -232,6 +235,7 @@ impl ModelEntry {
             prices,
             reply_forms: self.reply_forms.clone(),
             output_cap_field: self.output_cap_field,
+            prompt_cache_key: self.prompt_cache_key.unwrap_or(false),
             assumptions: self.note.iter().cloned().chain(unpriced).collect(),
         }
     }
@@ -252,6 +256,7 @@ impl ModelFacts {
             prices: None,
             reply_forms: vec![ReplyForm::JsonSchema, ReplyForm::JsonObject, ReplyForm::Text],
             output_cap_field: OutputCapField::MaxTokens,
+            prompt_cache_key: false,
             assumptions: vec![
                 format!(
                     "`{model}` is not in models.toml: a window of {ASSUMED_WINDOW} tokens is assumed"

@@ -58,6 +58,7 @@ impl Turn<'_> {
                 Next::End(self.ungraded(UngradedReason::Refused, words, model, None))
             }
             FailureClass::BadRequest if run.refuse_form(self.form, &message) => Next::Again,
+            FailureClass::BadRequest if run.refuse_cache_key(&message) => Next::Again,
             FailureClass::BadRequest => match run.health.bad_request(&message) {
                 BadRequest::Leaf => Next::End(End::Dead { class, error: message }),
                 BadRequest::Account => {

@@ -221,7 +221,7 @@ impl Provider for OpenAiProvider {
     }
 
     async fn ask(&self, question: &Question<'_>) -> Result<Reply, CallFailure> {
-        let body = body::body(question);
+        let body = body::body(question, self.config.endpoint.prompt_cache_key);
         let answer = self.send(body).await.map_err(|error| self.not_answered(&error))?;
         if !(200..300).contains(&answer.status) {
             let body = ErrorBody::read(&answer.body);

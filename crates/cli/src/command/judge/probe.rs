@@ -78,6 +78,7 @@ pub(super) async fn ask(provider: &dyn Provider, judge: &JudgeSpec, form: ReplyF
         prefix: provider.prefix(&spec, &messages),
         messages: vec![Message { role: "user", content: &own }],
         fractional: false,
+        cache_key: None,
     };
     let first = call(provider, &question).await;
     let Err((failure, latency)) = first else {

@@ -15,7 +15,7 @@ use super::JudgeSettings;
 use crate::config::{models::OutputCapField, raw::Source, resolve::Reader};
 
 /// Fields of the request that have a place of their own.
-const OWN_FIELDS: [(&str, &str); 10] = [
+const OWN_FIELDS: [(&str, &str); 11] = [
     ("model", "`model`"),
     ("messages", "the prompt set"),
     ("response_format", "`reply_form`"),
@@ -23,6 +23,7 @@ const OWN_FIELDS: [(&str, &str); 10] = [
     ("max_completion_tokens", "`max_output_tokens`"),
     ("temperature", "`temperature`"),
     ("reasoning_effort", "`reasoning_effort`"),
+    ("prompt_cache_key", "`prompt_cache_key` of the model's entry in models.toml"),
     ("n", "Tribunal: it reads one choice"),
     ("stream", "Tribunal: it does not stream"),
     ("stream_options", "Tribunal: it does not stream"),

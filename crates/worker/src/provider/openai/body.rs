@@ -36,9 +36,9 @@ pub(super) fn prefix(judge: &JudgeSpec, shared: &[Message<'_>]) -> Bytes {
     text.into()
 }
 
-/// The whole body of a question.
-pub(super) fn body(question: &Question<'_>) -> SplicedBody {
-    let Question { judge, form, prefix, messages, fractional } = question;
+/// The whole body of a question, with its prefix's key where the endpoint takes one.
+pub(super) fn body(question: &Question<'_>, takes_cache_key: bool) -> SplicedBody {
+    let Question { judge, form, prefix, messages, fractional, cache_key } = question;
     let mut own = Vec::new();
     for message in messages {
         own.push(b',');
@@ -55,6 +55,9 @@ pub(super) fn body(question: &Question<'_>) -> SplicedBody {
         field("response_format", &format);
     }
     field(&judge.output_cap_field, &judge.max_output_tokens.into());
+    if let Some(key) = cache_key.filter(|_| takes_cache_key) {
+        field("prompt_cache_key", &key.into());
+    }
     if let Some(temperature) = judge.temperature {
         field("temperature", &temperature.into());
     }
@@ -170,8 +173,12 @@ mod tests {
             prefix: prefix(&judge, &shared),
             messages: vec![message("user", "criterion")],
             fractional: false,
+            cache_key: Some("key"),
         };
-        let body = body(&question);
+        assert_eq!(body(&question, false).size_hint().exact().map(|bytes| bytes + 25), {
+            body(&question, true).size_hint().exact()
+        });
+        let body = body(&question, true);
         let length = body.size_hint().exact();
         let bytes: Vec<u8> = body.0.iter().flatten().copied().collect();
         assert_eq!(length, Some(bytes.len() as u64));
@@ -179,7 +186,10 @@ mod tests {
         assert_eq!(value["model"], "a \"model\"");
         assert_eq!(value["messages"].as_array().map(Vec::len), Some(3));
         assert_eq!(value["messages"][2], json!({"role": "user", "content": "criterion"}));
-        assert_eq!(value["max_tokens"], 100);
+        assert_eq!(
+            (&value["max_tokens"], &value["prompt_cache_key"]),
+            (&json!(100), &json!("key"))
+        );
         assert_eq!((&value["temperature"], &value["seed"]), (&json!(0.5), &json!(7)));
         let schema = &value["response_format"]["json_schema"];
         assert_eq!(schema["schema"]["properties"]["score"]["enum"], json!([0, 1]));
