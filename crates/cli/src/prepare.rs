@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use tribunal_core::{
     BlobHash, Category, ContentKey, LeafTask, Rubric, RunSpec,
     ids::FieldHasher,
-    run::{GradeOptions, Input},
+    run::{GradeOptions, Input, RunState},
 };
 use tribunal_store::{NewRun, RunRecord, Store};
 use tribunal_worker::{PromptSet, prompt::Prompts};
@@ -83,7 +83,7 @@ pub(crate) async fn prepare(
 ) -> anyhow::Result<Prepared> {
     let mut draft = draft(inputs, config, judge, store).await?;
     draft.spec.generation = generation(&draft.spec, inputs.fresh, store).await?;
-    let record = record(&draft.spec, store).await?;
+    let record = record(&draft.spec, !inputs.fresh, store).await?;
     let new_tasks = enqueue(&draft, &record, store).await?;
     let rules = draft.rules();
     Ok(Prepared { record, spec: draft.spec, new_tasks, rules })
@@ -171,7 +171,8 @@ pub(crate) async fn draft(
     Ok(Draft { spec, rubric, uncut, prompts, sizes, evidence, concurrency })
 }
 
-/// The generation of the newest run with these inputs, or the next one.
+/// The generation of the newest run with these inputs that was not cancelled, else of the newest;
+/// or the next one.
 pub(crate) async fn generation(
     spec: &RunSpec,
     fresh: bool,
@@ -180,11 +181,16 @@ pub(crate) async fn generation(
     let inputs = spec.inputs_hash();
     let runs = store.runs().await?;
     let same = runs.iter().filter(|record| record.run.inputs == inputs);
-    let newest = same.map(|record| record.run.generation).max();
-    Ok(newest.map_or(0, |newest| newest + u32::from(fresh)))
+    let newest = same.clone().map(|record| record.run.generation).max();
+    if fresh {
+        return Ok(newest.map_or(0, |newest| newest + 1));
+    }
+    let standing = same.filter(|record| record.state != RunState::Cancelled);
+    let standing = standing.map(|record| record.run.generation).max();
+    Ok(standing.or(newest).unwrap_or(0))
 }
 
-async fn record(spec: &RunSpec, store: &Arc<dyn Store>) -> anyhow::Result<RunRecord> {
+async fn record(spec: &RunSpec, reuse: bool, store: &Arc<dyn Store>) -> anyhow::Result<RunRecord> {
     // The first run's blob stays when the same inputs come under other names.
     let id = spec.id();
     let hashes = store.put_blobs(vec![serde_json::to_vec_pretty(spec)?]).await?;
@@ -196,6 +202,7 @@ async fn record(spec: &RunSpec, store: &Arc<dyn Store>) -> anyhow::Result<RunRec
         judge: spec.judge.name.clone(),
         model: spec.judge.model.clone(),
         simulated: spec.judge.is_builtin_sim(),
+        reuse,
     };
     Ok(store.create_run(run).await?)
 }

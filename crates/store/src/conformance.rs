@@ -20,20 +20,24 @@ use crate::{
     store::{Claim, CompleteOutcome, Completion, FailOutcome, Failure, NewRun, Progress, Store},
 };
 
+mod budget;
 mod fair;
 mod lease;
 mod prune;
 mod queue;
 mod random;
 mod report;
+mod reuse;
 mod run;
 
+pub use budget::*;
 pub use fair::*;
 pub use lease::*;
 pub use prune::*;
 pub use queue::*;
 pub use random::*;
 pub use report::*;
+pub use reuse::*;
 pub use run::*;
 
 /// Makes stores of one engine.
@@ -85,6 +89,13 @@ macro_rules! conformance_suite {
                 a_pruned_run_is_gone_and_nothing_else
                 a_run_in_work_is_not_pruned
                 blobs_of_a_run_in_the_making_stay
+                reservations_stay_within_the_budget
+                reservations_and_settlements_count_once
+                an_unknown_outcome_stays_charged
+                a_budget_may_come_late_and_grow
+                graded_verdicts_are_handed_on
+                a_fresh_run_takes_nothing_over
+                two_runs_in_flight_ask_once
                 blobs_are_stored_once
                 verdicts_come_in_pages
                 progress_counts_every_task
@@ -214,6 +225,7 @@ fn new_run(number: u8) -> NewRun {
         judge: "judge".to_owned(),
         model: "model".to_owned(),
         simulated: true,
+        reuse: false,
     }
 }
 

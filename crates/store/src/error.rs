@@ -66,10 +66,13 @@ pub enum StoreError {
         /// The store.
         store: String,
     },
-    /// The store cannot be written.
-    #[error("{store} is read-only; make the file and its folder writable, or name another --store")]
+    /// The store, or the folder that it is to be made in, cannot be written.
+    #[error(
+        "cannot write to {store}: it or its folder is read-only; make it writable, or name \
+         another --store"
+    )]
     ReadOnly {
-        /// The store.
+        /// The store, or the folder where there is no store yet.
         store: String,
     },
     /// The store's folder cannot be made or opened.

@@ -3,6 +3,7 @@
 //! Owns durability: what is acknowledged is stored, a verdict is stored once, a stale lease
 //! writes nothing. It never calls a judge and never computes a score.
 
+pub mod budget;
 pub mod clock;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -15,6 +16,9 @@ pub mod sqlite;
 pub mod store;
 mod url;
 
+pub use budget::{
+    Amount, Budget, Reservation, ReservationId, ReserveOutcome, Settlement, Spending,
+};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::StoreError;
 pub use model::ModelStore;
@@ -22,7 +26,7 @@ pub use share::Weight;
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
     Claim, CompleteOutcome, Completion, FailOutcome, Failure, Held, MAX_DEAD_WORKERS,
-    MAX_LOST_LEASES, NewRun, Progress, Pruned, RunRecord, RunTotals, Store, StoredVerdict,
-    TaskOutcome,
+    MAX_LOST_LEASES, NewRun, Progress, Pruned, Reusable, RunRecord, RunTotals, Store,
+    StoredVerdict, TaskOutcome,
 };
-pub use url::open;
+pub use url::{open, sqlite_file};

@@ -17,6 +17,7 @@ use tribunal_core::{
 };
 
 use crate::{
+    budget::{Amount, Budget, Reservation, ReservationId, ReserveOutcome, Settlement},
     clock::Clock,
     error::StoreError,
     record,
@@ -27,6 +28,8 @@ use crate::{
     },
 };
 
+mod budget;
+mod claim;
 mod prune;
 mod queue;
 
@@ -47,6 +50,8 @@ pub struct ModelStore {
 struct Tables {
     runs: Vec<Run>,
     blobs: HashMap<BlobHash, Arc<[u8]>>,
+    /// Reservations that are not settled.
+    reservations: HashMap<ReservationId, Reservation>,
     /// Blobs put since a run was created last.
     unnamed: HashSet<BlobHash>,
     /// The virtual time that a run starts from when it becomes ready.
@@ -153,7 +158,7 @@ impl Store for ModelStore {
 
     async fn claim(
         &self,
-        worker: WorkerId,
+        _worker: WorkerId,
         slots: usize,
         ttl: Duration,
         run: Option<&RunId>,
@@ -165,7 +170,7 @@ impl Store for ModelStore {
         }
         tables.reap(usize::MAX, now);
         tables.promote(now);
-        Ok(tables.claim(worker, slots, after(now, ttl), run, now))
+        Ok(tables.claim(slots, after(now, ttl), run, now))
     }
 
     async fn heartbeat(
@@ -292,6 +297,31 @@ impl Store for ModelStore {
         Ok(())
     }
 
+    async fn set_budget(
+        &self,
+        run: &RunId,
+        budget: Budget,
+        spent: Amount,
+    ) -> Result<u64, StoreError> {
+        self.tables().set_budget(run, budget, spent)
+    }
+
+    async fn reserve(
+        &self,
+        reservations: Vec<Reservation>,
+    ) -> Result<Vec<ReserveOutcome>, StoreError> {
+        let now = self.clock.now_ms();
+        let mut tables = self.tables();
+        let reserve = |reservation| tables.reserve(reservation, now);
+        Ok(reservations.into_iter().map(reserve).collect())
+    }
+
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        settlements.iter().for_each(|settlement| tables.settle_reservation(settlement));
+        Ok(())
+    }
+
     async fn retry(&self, run: &RunId, classes: &[FailureClass]) -> Result<u64, StoreError> {
         let mut tables = self.tables();
         let run = tables.run(run)?;
@@ -302,10 +332,7 @@ impl Store for ModelStore {
         let mut count = 0;
         for task in run.tasks.values_mut() {
             if task.may_retry(classes) {
-                *task = Task {
-                    attempts: std::mem::take(&mut task.attempts),
-                    ..Task::new(task.task.clone(), State::Ready)
-                };
+                task.begin_again();
                 count += 1;
             }
         }
@@ -357,8 +384,9 @@ impl Store for ModelStore {
 
     async fn totals(&self, run: &RunId) -> Result<RunTotals, StoreError> {
         let mut tables = self.tables();
+        let spending = tables.spending(run);
         let run = tables.run(run)?;
-        let mut totals = RunTotals::default();
+        let mut totals = RunTotals { spending, ..RunTotals::default() };
         let mut last_verdict_ms = None;
         for task in run.tasks.values() {
             for attempt in &task.attempts {

@@ -18,6 +18,7 @@ use tribunal_core::{
 };
 
 use crate::{
+    budget::{Amount, Budget, Reservation, ReserveOutcome, Settlement},
     clock::Clock,
     error::StoreError,
     record,
@@ -30,6 +31,7 @@ use crate::{
 
 mod ballast;
 mod batch;
+mod budget;
 mod calls;
 mod claim;
 mod error;
@@ -42,12 +44,14 @@ mod prune;
 mod puts;
 mod read;
 mod request;
+mod reuse;
 mod run;
 mod schema;
 mod share;
 mod turn;
 mod writer;
 
+use budget::{NewReservation, NewSettlement};
 use lock::WorkerLocks;
 use outcome::{NewFailure, NewRelease};
 use puts::Puts;
@@ -223,13 +227,7 @@ impl Store for SqliteStore {
         let Answer::Claimed(tasks) = self.writer.send(request).await? else {
             return Err(self.wrong_answer());
         };
-        let claim = |claimed: claim::ClaimedTask| Claim {
-            lease: claimed.lease.lease,
-            run: claimed.run,
-            task: claimed.task,
-            failures: claimed.failures,
-        };
-        Ok(tasks.into_iter().map(claim).collect())
+        tasks.into_iter().map(|task| self.claimed(task)).collect()
     }
 
     async fn heartbeat(
@@ -307,6 +305,36 @@ impl Store for SqliteStore {
     async fn set_weight(&self, run: &RunId, weight: Weight) -> Result<(), StoreError> {
         let run = self.seq(run).await?;
         self.done(Request::SetWeight { run, weight }).await
+    }
+
+    async fn set_budget(
+        &self,
+        run: &RunId,
+        budget: Budget,
+        spent: Amount,
+    ) -> Result<u64, StoreError> {
+        let run = self.seq(run).await?;
+        self.count(Request::SetBudget { run, budget, spent }).await
+    }
+
+    async fn reserve(
+        &self,
+        reservations: Vec<Reservation>,
+    ) -> Result<Vec<ReserveOutcome>, StoreError> {
+        let mut items = Vec::with_capacity(reservations.len());
+        for Reservation { id, run, position, sample, lease, amount } in reservations {
+            let lease = self.lease(&run, position, sample, lease).await?;
+            items.push(NewReservation { id, lease, amount });
+        }
+        match self.writer.send(Request::Reserve(items)).await? {
+            Answer::Reserved(outcomes) => Ok(outcomes),
+            _ => Err(self.wrong_answer()),
+        }
+    }
+
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), StoreError> {
+        let item = |settled: Settlement| NewSettlement { id: settled.id, actual: settled.actual };
+        self.done(Request::Settle(settlements.into_iter().map(item).collect())).await
     }
 
     async fn retry(&self, run: &RunId, classes: &[FailureClass]) -> Result<u64, StoreError> {

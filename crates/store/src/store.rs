@@ -13,7 +13,11 @@ use tribunal_core::{
     Usage, Verdict, WorkerId,
 };
 
-use crate::{error::StoreError, share::Weight};
+use crate::{
+    budget::{Amount, Budget, Reservation, ReserveOutcome, Settlement, Spending},
+    error::StoreError,
+    share::Weight,
+};
 
 /// A run to be recorded.
 #[derive(Clone, Debug)]
@@ -32,6 +36,9 @@ pub struct NewRun {
     pub model: String,
     /// Whether the judge is known to be simulated.
     pub simulated: bool,
+    /// Whether its tasks take over verdicts of other runs, and wait for those that are being
+    /// asked for. Other runs may take over its own in any case.
+    pub reuse: bool,
 }
 
 /// A run as recorded.
@@ -60,6 +67,19 @@ pub struct Claim {
     pub task: LeafTask,
     /// Charged failures of this task before this claim.
     pub failures: u32,
+    /// Whether the run has a budget: then every call is reserved before and settled after it.
+    pub budgeted: bool,
+    /// A verdict of another run with the same content key, where there is one.
+    pub reusable: Option<Box<Reusable>>,
+}
+
+/// A graded verdict that a task can take over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reusable {
+    /// The run that it was found in.
+    pub run: RunId,
+    /// The verdict as it stands there: made by a judge, or taken over itself.
+    pub verdict: Verdict,
 }
 
 /// What a heartbeat learns about a lease.
@@ -199,6 +219,8 @@ pub struct RunTotals {
     pub any_simulated: bool,
     /// First claim to last stored verdict, in milliseconds of the store's time.
     pub wall_ms: u64,
+    /// The budget and what has become of it; `None` for a run without one.
+    pub spending: Option<Spending>,
 }
 
 /// What [`Store::prune`] took away.
@@ -241,6 +263,11 @@ pub trait Store: Send + Sync {
     /// Claims up to `slots` tasks of active runs that may run now: fair between runs by the
     /// tokens they use over their [`Weight`], in claim order within a run, lost tasks last. `run`
     /// limits it to one run. Reaps leases that have ended.
+    ///
+    /// Of a run that allows reuse, a task whose content key another run has a graded verdict for,
+    /// by a judge or taken over, is claimed with that verdict; one whose content key is leased in
+    /// another run is not claimed until that lease has come to an end. Tasks that a rule decides
+    /// are claimed as they are.
     ///
     /// A claim is charged the task's estimate; `complete`, `fail` and `release` settle with the
     /// tokens of the attempts. What a lost lease used nobody knows: its estimate stays charged.
@@ -287,6 +314,29 @@ pub trait Store: Send + Sync {
 
     /// Sets a run's share against other runs, from the next claim on. A new run has weight 1.
     async fn set_weight(&self, run: &RunId, weight: Weight) -> Result<(), StoreError>;
+
+    /// Limits what a run may spend, from the next claim on, or lifts the limits. What it has spent
+    /// so far is taken to be `spent` at least, for calls made without a budget. Where the limits
+    /// hold more than before, tasks ungraded for [`UngradedReason::Budget`] go back in the queue,
+    /// unless the run is cancelled. Returns how many.
+    async fn set_budget(
+        &self,
+        run: &RunId,
+        budget: Budget,
+        spent: Amount,
+    ) -> Result<u64, StoreError>;
+
+    /// Reserves what calls cost at most, before they are made: what is spent and reserved never
+    /// passes the budget. Idempotent by the reservations' ids. What is not settled stays reserved,
+    /// whatever becomes of the lease: a call of unknown outcome is charged its reservation.
+    async fn reserve(
+        &self,
+        reservations: Vec<Reservation>,
+    ) -> Result<Vec<ReserveOutcome>, StoreError>;
+
+    /// Replaces reservations by what the calls have cost, also after the lease was lost. What is
+    /// not reserved, or not any more, is passed over: safe to repeat.
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), StoreError>;
 
     /// Puts dead and ungraded tasks back in the queue, or only those of `classes` (a dead
     /// letter's class, or the class whose reason the ungraded verdict has). An ungraded verdict

@@ -18,12 +18,17 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
     Ok(Arc::new(SqliteStore::open(Path::new(path), Arc::new(SystemClock)).await?))
 }
 
-/// The path in an SQLite URL. A memory database or one with parameters is none: it would not
-/// outlive the process, or not be the file that it seems to be.
+/// The file that an SQLite store URL names; `None` for any other URL. It need not exist.
+pub fn sqlite_file(url: &str) -> Option<&Path> {
+    sqlite_path(url).map(Path::new)
+}
+
+/// The path in an SQLite URL, whatever characters it has. A memory database is none: it would not
+/// outlive the process.
 fn sqlite_path(url: &str) -> Option<&str> {
     let rest = url.strip_prefix("sqlite:")?;
     let path = rest.strip_prefix("//").unwrap_or(rest);
-    let plain = !path.is_empty() && !path.starts_with(':') && !path.contains(['?', '\0']);
+    let plain = !path.is_empty() && !path.starts_with(':') && !path.contains('\0');
     plain.then_some(path)
 }
 
@@ -59,10 +64,11 @@ mod tests {
             ("sqlite:/var/t.db", "/var/t.db"),
             ("sqlite://t.db", "t.db"),
             ("sqlite:///var/t.db", "/var/t.db"),
+            ("sqlite:what?#1%.db", "what?#1%.db"),
         ] {
             assert_eq!(sqlite_path(url), Some(path), "{url}");
         }
-        for url in ["sqlite:", "sqlite://", "sqlite::memory:", "t.db", "sqlite:t.db?mode=ro"] {
+        for url in ["sqlite:", "sqlite://", "sqlite::memory:", "t.db"] {
             assert_eq!(sqlite_path(url), None, "{url}");
         }
     }

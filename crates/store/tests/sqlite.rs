@@ -36,7 +36,7 @@ fn task(position: u32) -> LeafTask {
         sample: 0,
         id: format!("leaf-{position}"),
         category: Category::CodeDevelopment,
-        content_key: ContentKey::from_bytes([1; 32]),
+        content_key: ContentKey::from_bytes(*BlobHash::of(&position.to_le_bytes()).as_bytes()),
         order: position,
         estimated_tokens: 1_000,
         rule: None,
@@ -107,6 +107,7 @@ fn new_run() -> NewRun {
         judge: "judge".to_owned(),
         model: "model".to_owned(),
         simulated: true,
+        reuse: true,
     }
 }
 
@@ -158,12 +159,14 @@ async fn everything_acknowledged_is_there_after_opening_again() {
 #[tokio::test]
 async fn a_url_opens_a_store() {
     let folder = tempfile::tempdir().unwrap();
-    let path = path(&folder);
+    // Whatever is special in a URL is not in a path.
+    let path = folder.path().join("a?mode=ro&b#c%20d.db");
     for url in ["sqlite:", "sqlite://"] {
         let store = tribunal_store::open(&format!("{url}{}", path.display())).await.unwrap();
         assert!(store.runs().await.unwrap().is_empty());
         store.close().await.unwrap();
     }
+    assert!(path.exists());
     let error = tribunal_store::open("postgres://me:s3cret@host/db").await.err().unwrap();
     assert!(matches!(error, StoreError::Url { .. }));
     assert!(!error.to_string().contains("s3cret"), "{error}");
@@ -185,27 +188,44 @@ async fn statements_find_tasks_by_key() {
     assert!(plan.iter().any(|step| step.starts_with("SEARCH tasks USING PRIMARY KEY")), "{plan:?}");
 }
 
-/// Not a test of anything: prints what this machine does.
+/// Not a test of anything: prints what this machine does, with one run, and with a second one that
+/// takes verdicts over from it.
 /// `cargo nextest run -p tribunal-store --run-ignored only --no-capture throughput`
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn throughput() {
-    const TASKS: u32 = 20_000;
+    const TASKS: u32 = 100_000;
     let folder = tempfile::tempdir().unwrap();
     let path = path(&folder);
     let begun = std::time::Instant::now();
     let store = Arc::new(open_new(&path, TASKS).await);
     eprintln!("enqueue {TASKS}: {:?}", begun.elapsed());
+    work(&store, &run_id(), "one run").await;
+    let other = NewRun { id: RunId::from_hash(BlobHash::of(b"other")), ..new_run() };
+    store.create_run(other.clone()).await.unwrap();
+    store.enqueue(&other.id, (0..TASKS).map(task).collect()).await.unwrap();
+    work(&store, &run_id(), "two runs, the first one's").await;
+    work(&store, &other.id, "two runs, verdicts taken over").await;
+    let begun = std::time::Instant::now();
+    store.progress(&run_id()).await.unwrap();
+    eprintln!("progress over {TASKS}: {:?}", begun.elapsed());
+    let begun = std::time::Instant::now();
+    store.outcomes(&run_id(), None, usize::MAX).await.unwrap();
+    eprintln!("outcomes over {TASKS}: {:?}", begun.elapsed());
+}
+
+/// 64 workers claim and complete a task at a time of a run.
+async fn work(store: &Arc<SqliteStore>, run: &RunId, what: &str) {
+    const CLAIMED: u32 = 20_000;
     let begun = std::time::Instant::now();
     let cpu = cpu_time();
     let mut workers = tokio::task::JoinSet::new();
     for number in 0..64 {
-        let store = store.clone();
+        let (store, run) = (store.clone(), run.clone());
         workers.spawn(async move {
-            loop {
-                let claims = store.claim(worker(number), 1, TTL, None).await.unwrap();
-                let Some(claim) = claims.first() else { return };
-                let stored = store.complete(vec![completion(claim, 1_500)]).await.unwrap();
+            for _ in 0..CLAIMED / 64 {
+                let claims = store.claim(worker(number), 1, TTL, Some(&run)).await.unwrap();
+                let stored = store.complete(vec![completion(&claims[0], 1_500)]).await.unwrap();
                 assert_eq!(stored, [CompleteOutcome::Stored]);
             }
         });
@@ -213,16 +233,10 @@ async fn throughput() {
     workers.join_all().await;
     let (wall, cpu) = (begun.elapsed(), cpu_time() - cpu);
     eprintln!(
-        "claim + complete, 64 workers, batch 1: {:.0}/s, {:.3} ms of CPU each",
-        f64::from(TASKS) / wall.as_secs_f64(),
-        cpu * 1_000.0 / f64::from(TASKS)
+        "claim + complete, 64 workers, batch 1, {what}: {:.0}/s, {:.3} ms of CPU each",
+        f64::from(CLAIMED) / wall.as_secs_f64(),
+        cpu * 1_000.0 / f64::from(CLAIMED)
     );
-    let begun = std::time::Instant::now();
-    store.progress(&run_id()).await.unwrap();
-    eprintln!("progress over {TASKS}: {:?}", begun.elapsed());
-    let begun = std::time::Instant::now();
-    store.outcomes(&run_id(), None, usize::MAX).await.unwrap();
-    eprintln!("outcomes over {TASKS}: {:?}", begun.elapsed());
 }
 
 /// Seconds of CPU that this process has used; 0 where the kernel does not tell.

@@ -26,6 +26,9 @@ use crate::{
     run_context::{Providers, RunContext},
 };
 
+/// The shortest wait for tasks that cannot be had yet.
+const SHORTEST_REST: Duration = Duration::from_millis(5);
+
 /// How a pool works.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolConfig {
@@ -171,6 +174,7 @@ impl Shared {
         let PoolConfig { concurrency, claim_batch, lease, poll, .. } = self.config;
         let slots = Arc::new(Semaphore::new(concurrency.max(1)));
         let (drain, stop) = (&self.shutdown.drain, &self.shutdown.stop);
+        let mut rested = SHORTEST_REST;
         loop {
             // One slot first, then as many as are free: a claim takes what the pool can start.
             let first = tokio::select! {
@@ -215,7 +219,14 @@ impl Shared {
                         return Ok(PoolEnd::Empty);
                     }
                     Rest::Nothing | Rest::Elsewhere => poll,
-                    Rest::Waits(wait) => wait.clamp(Duration::from_millis(5), poll),
+                    // Ready, and not to be had: another run asks the same at this moment. Looking
+                    // again and again would only burn CPU.
+                    Rest::Waits(Duration::ZERO) => {
+                        let wait = rested.min(poll);
+                        rested = rested.saturating_mul(2).min(poll);
+                        wait
+                    }
+                    Rest::Waits(wait) => wait.clamp(SHORTEST_REST.min(poll), poll),
                 };
                 tokio::select! {
                     () = stop.cancelled() => {}
@@ -223,6 +234,8 @@ impl Shared {
                     () = self.stored.notified() => {}
                     () = tokio::time::sleep(wait) => {}
                 }
+            } else {
+                rested = SHORTEST_REST;
             }
         }
     }

@@ -116,6 +116,7 @@ pub(crate) async fn start(rubric: &Value, options: GradeOptions, simulated: bool
         judge: spec.judge.name,
         model: spec.judge.model,
         simulated,
+        reuse: true,
     };
     store.create_run(run).await.expect("created");
     let tasks = rubric.leaves().map(|(_, node)| LeafTask {

@@ -8,6 +8,7 @@ use proptest::{prelude::*, test_runner::TestRunner};
 
 use super::*;
 use crate::{
+    budget::{Amount, Budget, Reservation, ReservationId, Settlement},
     model::ModelStore,
     share::Weight,
     store::{Held, Pruned},
@@ -28,6 +29,9 @@ enum Step {
     Control { run: u8, state: RunState },
     Retry { run: u8, classes: Vec<FailureClass> },
     Weight { run: u8, weight: u32 },
+    Budget { run: u8, more: u64 },
+    Reserve { claims: Vec<usize>, tokens: u64 },
+    Settle { which: Vec<usize>, quarters: u64 },
     Prune { run: u8 },
     Wait { seconds: i64 },
 }
@@ -39,6 +43,10 @@ struct Pair {
     clock: ManualClock,
     /// Every claim ever made, in both stores.
     claims: Vec<(Claim, Claim)>,
+    /// Every reservation ever asked for.
+    reservations: Vec<Reservation>,
+    /// The budgets in tokens. They only grow.
+    budgets: [u64; RUNS as usize],
     /// Tasks whose verdict was acknowledged and not put back since.
     acknowledged: std::collections::BTreeSet<(u8, u32, u32)>,
 }
@@ -91,6 +99,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (run.clone(), state).prop_map(|(run, state)| Step::Control { run, state }),
         1 => (run.clone(), 1_u32..5).prop_map(|(run, weight)| Step::Weight { run, weight }),
         1 => run.clone().prop_map(|run| Step::Prune { run }),
+        1 => (run.clone(), 1_u64..900).prop_map(|(run, more)| Step::Budget { run, more }),
+        3 => (claims(), 0_u64..300).prop_map(|(claims, tokens)| Step::Reserve { claims, tokens }),
+        3 => (claims(), 0_u64..5).prop_map(|(which, quarters)| Step::Settle { which, quarters }),
         1 => (run, prop::collection::vec(class, 0..3))
             .prop_map(|(run, classes)| Step::Retry { run, classes }),
         4 => prop_oneof![8 => 0_i64..50, 1 => -60_i64..0, 1 => 50_i64..200]
@@ -105,11 +116,13 @@ async fn check(engine: &dyn Engine, steps: Vec<Step>) {
         model: ModelStore::new(Arc::new(clock.clone())),
         clock,
         claims: Vec::new(),
+        reservations: Vec::new(),
+        budgets: [0; RUNS as usize],
         acknowledged: Default::default(),
     };
     for run in 0..RUNS {
         for store in [&*pair.engine, &pair.model] {
-            store.create_run(new_run(run)).await.expect("create");
+            store.create_run(random_run(run)).await.expect("create");
         }
     }
     for (number, step) in steps.iter().enumerate() {
@@ -146,8 +159,12 @@ impl Pair {
                 let ours = engine.claim(by, *slots, ttl, run.as_ref()).await.expect("claim");
                 let theirs = model.claim(by, *slots, ttl, run.as_ref()).await.expect("claim");
                 let seen = |claims: &[Claim]| -> Vec<_> {
-                    let seen = claims.iter().map(|c| (c.run.clone(), c.task.clone(), c.failures));
-                    seen.collect()
+                    let seen = |claim: &Claim| {
+                        let mut claim = claim.clone();
+                        claim.lease = LeaseId::from_bytes([0; 16]);
+                        format!("{claim:?}")
+                    };
+                    claims.iter().map(seen).collect()
                 };
                 assert_eq!(seen(&ours), seen(&theirs), "step {number}");
                 assert!(ours.len() <= *slots);
@@ -219,6 +236,49 @@ impl Pair {
                     store.set_weight(&run_id(*run), weight).await.expect("weight");
                 }
             }
+            Step::Budget { run, more } => {
+                let tokens = &mut self.budgets[usize::from(*run)];
+                *tokens += more;
+                let micro_usd = (*run == 1).then_some(*tokens * 2);
+                let budget = Budget { micro_usd, tokens: Some(*tokens) };
+                let spent = Amount::default();
+                let back = engine.set_budget(&run_id(*run), budget, spent).await.expect("budget");
+                let expected = model.set_budget(&run_id(*run), budget, spent).await;
+                assert_eq!(back, expected.expect("budget"), "step {number}");
+                self.forget_ungraded(*run).await;
+            }
+            Step::Reserve { claims, tokens } => {
+                let chosen = self.chosen(claims);
+                let ids: Vec<_> = chosen.iter().map(|_| ReservationId::random()).collect();
+                let (ours, theirs) = sides(&chosen, |claim, at| {
+                    let (run, position, sample, lease) = key(claim);
+                    let amount = Amount { micro_usd: tokens * 2, tokens: *tokens };
+                    Reservation { id: ids[at], run, position, sample, lease, amount }
+                });
+                self.reservations.extend(ours.iter().cloned());
+                let outcomes = engine.reserve(ours).await.expect("reserve");
+                let expected = model.reserve(theirs).await.expect("reserve");
+                assert_eq!(outcomes, expected, "step {number}");
+                self.check_budgets().await;
+            }
+            Step::Settle { which, quarters } => {
+                let nth = |at: &usize| {
+                    let latest = self.reservations.iter().rev();
+                    latest.clone().nth(at % latest.len().max(1))
+                };
+                let settlement = |reservation: &Reservation| Settlement {
+                    run: reservation.run.clone(),
+                    id: reservation.id,
+                    actual: Amount {
+                        micro_usd: reservation.amount.micro_usd * quarters / 4,
+                        tokens: reservation.amount.tokens * quarters / 4,
+                    },
+                };
+                let settled: Vec<_> = which.iter().filter_map(nth).map(settlement).collect();
+                engine.settle(settled.clone()).await.expect("settle");
+                model.settle(settled).await.expect("settle");
+                self.check_budgets().await;
+            }
             Step::Prune { run: number } => {
                 let run = run_id(*number);
                 let pruned = engine.prune(&run).await.map(|pruned| Pruned { bytes: 0, ..pruned });
@@ -226,12 +286,24 @@ impl Pair {
                 assert_eq!(format!("{pruned:?}"), format!("{expected:?}"));
                 if pruned.is_ok() {
                     self.acknowledged.retain(|(run, _, _)| run != number);
+                    self.budgets[usize::from(*number)] = 0;
                     for store in [&*engine, model] {
-                        store.create_run(new_run(*number)).await.expect("create");
+                        store.create_run(random_run(*number)).await.expect("create");
                     }
                 }
             }
             Step::Wait { seconds } => self.clock.advance(seconds * 1_000),
+        }
+    }
+
+    /// Whatever was reserved, lost and settled: no budget is passed.
+    async fn check_budgets(&self) {
+        for run in 0..RUNS {
+            let totals = self.engine.totals(&run_id(run)).await.expect("totals");
+            if let Some(spending) = totals.spending {
+                let all = spending.spent.plus(spending.reserved);
+                assert!(spending.budget.holds(all), "{spending:?}");
+            }
         }
     }
 
@@ -286,6 +358,11 @@ fn sides<T>(chosen: &[&(Claim, Claim)], item: impl Fn(&Claim, usize) -> T) -> (V
     pairs.map(|(at, (ours, theirs))| (item(ours, at), item(theirs, at))).unzip()
 }
 
+/// The runs take verdicts over from each other, except for the last one.
+fn random_run(number: u8) -> NewRun {
+    NewRun { reuse: number + 1 < RUNS, ..new_run(number) }
+}
+
 fn number_of(run: &RunId) -> u8 {
     let number = (0..RUNS).find(|number| run_id(*number) == *run);
     number.expect("a claim is of a run of this test")
@@ -308,10 +385,16 @@ fn random_completion(claim: &Claim, outcome: u8, step: usize, at: usize) -> Comp
             0 => graded(0.0),
             1 => graded(1.0),
             2 => graded(1.0 / 3.0),
-            3 => Outcome::Ungraded { reason: UngradedReason::Refused },
+            3 => Outcome::Ungraded { reason: UngradedReason::Budget },
             _ => Outcome::Ungraded { reason: UngradedReason::ProviderError },
         },
     );
+    if let Some(reusable) = claim.reusable.as_deref().filter(|_| outcome > 1) {
+        completion.verdict.outcome = reusable.verdict.outcome;
+        completion.verdict.source = VerdictSource::Reused { run: reusable.run.to_string() };
+    } else if let Some(rule) = &claim.task.rule {
+        completion.verdict.source = VerdictSource::Rule { name: rule.clone() };
+    }
     completion.verdict.simulated = step.is_multiple_of(2);
     completion.verdict.reply = Some(format!("step {step}, item {at}"));
     completion

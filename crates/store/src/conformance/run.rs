@@ -1,7 +1,12 @@
 //! Rules of runs: recording, pausing, cancelling, retrying.
 
 use super::*;
-use crate::{error::StoreError, share::Weight, store::Held};
+use crate::{
+    budget::{Amount, Budget},
+    error::StoreError,
+    share::Weight,
+    store::Held,
+};
 
 /// A run is recorded once and keeps its state; the newest comes first.
 pub async fn runs_are_recorded_once(engine: &dyn Engine) {
@@ -126,6 +131,7 @@ pub async fn unknown_runs_are_named(engine: &dyn Engine) {
         store.retry(&run, &[]).await.err(),
         store.set_weight(&run, Weight::default()).await.err(),
         store.prune(&run).await.err(),
+        store.set_budget(&run, Budget::default(), Amount::default()).await.err(),
         store.verdicts(&run, None, 1).await.err(),
         store.outcomes(&run, None, 1).await.err(),
         store.progress(&run).await.err(),

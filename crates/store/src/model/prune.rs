@@ -27,6 +27,7 @@ impl Tables {
             pruned.verdicts += u64::from(task.verdict().is_some());
         }
         self.runs.retain(|run| run.record.run.id != *id);
+        self.reservations.retain(|_, reservation| reservation.run != *id);
         if self.unnamed.is_empty() {
             let before = self.blobs.len();
             self.drop_unneeded();

@@ -1,6 +1,6 @@
-//! The queue of the store in memory: states of a task, reaping, and fair claims.
+//! The queue of the store in memory: states of a task, reaping, settling.
 //!
-//! Owns the rules of who is claimed next and what becomes of a lost task.
+//! Owns what becomes of a lost task. Who is claimed next is `claim`'s.
 
 use std::{
     collections::BTreeMap,
@@ -8,11 +8,14 @@ use std::{
 };
 
 use tribunal_core::{
-    Attempt, FailureClass, LeafTask, LeaseId, RunId, RunState, UngradedReason, Verdict, WorkerId,
+    Attempt, FailureClass, LeafTask, LeaseId, RunId, RunState, UngradedReason, Verdict,
 };
 
 use super::Tables;
-use crate::store::{Claim, MAX_LOST_LEASES, Progress, RunRecord};
+use crate::{
+    budget::Account,
+    store::{MAX_LOST_LEASES, Progress, RunRecord},
+};
 
 /// A run and its tasks.
 pub(super) struct Run {
@@ -20,9 +23,10 @@ pub(super) struct Run {
     pub(super) tasks: BTreeMap<(u32, u32), Task>,
     pub(super) first_claim_ms: Option<i64>,
     /// What its claims have used over its weight; level with the others when it had been idle.
-    virtual_time: i64,
+    pub(super) virtual_time: i64,
     /// Whether it had ready tasks after the last claim.
-    contending: bool,
+    pub(super) contending: bool,
+    pub(super) account: Account,
 }
 
 /// A task with everything known of it.
@@ -65,6 +69,7 @@ impl Run {
             first_claim_ms: None,
             virtual_time: 0,
             contending: false,
+            account: Account::default(),
         }
     }
 
@@ -119,16 +124,19 @@ impl Run {
         progress
     }
 
-    /// The next task in claim order: those lost least often first.
-    fn next_ready(&self) -> Option<(u32, u32)> {
+    /// Tasks that may be claimed, in claim order: those lost least often first.
+    pub(super) fn ready(&self) -> Vec<(u32, u32)> {
         let ready = self.tasks.iter().filter(|(_, task)| matches!(task.state, State::Ready));
-        ready
-            .min_by_key(|(key, task)| (task.ended_leases, task.task.order, **key))
-            .map(|(key, _)| *key)
+        let mut ready: Vec<_> =
+            ready.map(|(key, task)| (task.ended_leases, task.task.order, *key)).collect();
+        ready.sort_unstable();
+        ready.into_iter().map(|(_, _, key)| key).collect()
     }
 
-    fn is_claimable(&self) -> bool {
-        self.record.state == RunState::Active && self.next_ready().is_some()
+    /// Whether it has tasks that may be claimed, be it that they wait for another run's verdict.
+    pub(super) fn is_contending(&self) -> bool {
+        let ready = |task: &Task| matches!(task.state, State::Ready);
+        self.record.state == RunState::Active && self.tasks.values().any(ready)
     }
 }
 
@@ -145,6 +153,12 @@ impl Task {
             error: String::new(),
             attempts: Vec::new(),
         }
+    }
+
+    /// Back in the queue as if it were new, except for the calls that were made.
+    pub(super) fn begin_again(&mut self) {
+        let attempts = std::mem::take(&mut self.attempts);
+        *self = Task { attempts, ..Task::new(self.task.clone(), State::Ready) };
     }
 
     pub(super) fn verdict(&self) -> Option<&Verdict> {
@@ -229,51 +243,6 @@ impl Tables {
                 _ => {}
             }
         }
-    }
-
-    /// Stride scheduling: always from the run that has had the fewest tokens.
-    pub(super) fn claim(
-        &mut self,
-        _worker: WorkerId,
-        slots: usize,
-        end: i64,
-        only: Option<&RunId>,
-        now: i64,
-    ) -> Vec<Claim> {
-        // Who had nothing to claim starts level: neither behind, nor owed what it did not use.
-        let level = self.virtual_time;
-        for run in self.runs.iter_mut().filter(|run| run.is_claimable() && !run.contending) {
-            run.virtual_time = run.virtual_time.max(level);
-        }
-        let mut claims = Vec::new();
-        for _ in 0..slots {
-            let ready = self.runs.iter_mut().filter(|run| {
-                run.is_claimable() && only.is_none_or(|only| run.record.run.id == *only)
-            });
-            let Some(run) = ready.min_by_key(|run| run.virtual_time) else {
-                break;
-            };
-            let Some(task) = run.next_ready().and_then(|key| run.tasks.get_mut(&key)) else {
-                break;
-            };
-            run.virtual_time += run.record.weight.charge(task.task.estimated_tokens);
-            run.first_claim_ms.get_or_insert(now);
-            let lease = LeaseId::from_bytes(rand::random());
-            task.state = State::Leased { lease, end };
-            claims.push(Claim {
-                lease,
-                run: run.record.run.id.clone(),
-                task: task.task.clone(),
-                failures: task.failures,
-            });
-        }
-        for run in &mut self.runs {
-            run.contending = run.is_claimable();
-        }
-        let still_ready = self.runs.iter().filter(|run| run.is_claimable());
-        let least = still_ready.map(|run| run.virtual_time).min();
-        self.virtual_time = self.virtual_time.max(least.unwrap_or(i64::MIN));
-        claims
     }
 
     /// Charges a run what a claim used beyond the estimate, or gives back the difference.

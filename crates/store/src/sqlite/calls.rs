@@ -8,12 +8,18 @@ use std::sync::PoisonError;
 use tribunal_core::{BlobHash, LeaseId, RunId};
 
 use super::{
-    SqliteStore, error,
+    SqliteStore,
+    claim::ClaimedTask,
+    error,
     outcome::NewVerdict,
     read,
     request::{Answer, LeaseRef, Request},
 };
-use crate::{error::StoreError, record, store::Completion};
+use crate::{
+    error::StoreError,
+    record,
+    store::{Claim, Completion, Reusable},
+};
 
 /// The number of a run that does not exist: no lease of it can be held.
 const NO_RUN: i64 = -1;
@@ -55,6 +61,23 @@ impl SqliteStore {
         lease: LeaseId,
     ) -> Result<LeaseRef, StoreError> {
         Ok(LeaseRef { run: self.find(run).await?.unwrap_or(NO_RUN), position, sample, lease })
+    }
+
+    /// A claim as callers see it.
+    pub(super) fn claimed(&self, claimed: ClaimedTask) -> Result<Claim, StoreError> {
+        let reusable = claimed.reusable.map(|(run, bytes)| {
+            let (position, sample) = (claimed.task.position, claimed.task.sample);
+            let verdict = record::decode(&bytes, position, sample, &self.name)?;
+            Ok(Box::new(Reusable { run, verdict }))
+        });
+        Ok(Claim {
+            lease: claimed.lease.lease,
+            run: claimed.run,
+            task: claimed.task,
+            failures: claimed.failures,
+            budgeted: claimed.budgeted,
+            reusable: reusable.transpose()?,
+        })
     }
 
     pub(super) fn wrong_answer(&self) -> StoreError {

@@ -3,7 +3,7 @@
 //! Owns fair claiming: stride scheduling over runs by the tokens that their tasks are expected to
 //! use. All claims of a group are picked in memory and written with a few statements.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use tribunal_core::{Category, ContentKey, LeafTask, LeaseId, RunId};
@@ -13,6 +13,7 @@ use super::{
     lease::{self, Loss},
     outcome::NewRelease,
     request::{ClaimRequest, LeaseRef},
+    reuse::{self, Graded, Twin},
     schema,
 };
 use crate::share::Weight;
@@ -26,6 +27,9 @@ pub(super) struct ClaimedTask {
     pub(super) run: RunId,
     pub(super) task: LeafTask,
     pub(super) failures: u32,
+    pub(super) budgeted: bool,
+    /// A verdict that can be taken over: the run that has it, and the compressed verdict.
+    pub(super) reusable: Option<(RunId, Vec<u8>)>,
 }
 
 /// A run with tasks that may be claimed.
@@ -35,7 +39,12 @@ struct ReadyRun {
     /// What its claims have used over its weight; level with the others when it had been idle.
     virtual_time: i64,
     weight: Weight,
+    /// Whether its tasks take over verdicts of other runs, and wait for them.
+    reuse: bool,
+    budgeted: bool,
     claimed: bool,
+    /// Whether tasks were passed over because another run asks the same at this moment.
+    held_back: bool,
     /// Whether it had ready tasks after the last claim, as the table has it.
     contending: bool,
     /// The virtual time as the table has it.
@@ -52,6 +61,7 @@ struct ReadyRun {
 struct Candidate {
     task: LeafTask,
     failures: u32,
+    reusable: Option<Graded>,
 }
 
 /// Everything that a group of claims is picked from.
@@ -60,6 +70,10 @@ struct Picker<'c> {
     runs: Vec<ReadyRun>,
     virtual_time: i64,
     page: usize,
+    /// Whether there are other runs to take verdicts over from.
+    several_runs: bool,
+    /// The questions of this group's claims, and the run that asks.
+    asked: HashMap<ContentKey, i64>,
 }
 
 // === impl ClaimedTask ===
@@ -147,7 +161,9 @@ impl<'c> Picker<'c> {
                  SELECT (SELECT min(tasks.run) FROM tasks INDEXED BY tasks_ready \
                          WHERE tasks.state = 0 AND tasks.run > ready.run) \
                  FROM ready WHERE ready.run IS NOT NULL) \
-             SELECT runs.seq, runs.id, runs.virtual_time, runs.weight, runs.contending FROM ready \
+             SELECT runs.seq, runs.id, runs.virtual_time, runs.weight, runs.contending, \
+                 runs.reuse, coalesce(runs.budget_micro_usd, runs.budget_tokens) IS NOT NULL \
+             FROM ready \
              CROSS JOIN runs ON runs.seq = ready.run WHERE runs.state = 'active' \
              ORDER BY runs.seq",
         )
@@ -164,6 +180,8 @@ impl<'c> Picker<'c> {
             run.virtual_time = run.virtual_time.max(virtual_time);
         }
         Ok(Self {
+            several_runs: reuse::has_several_runs(conn).await?,
+            asked: HashMap::new(),
             conn,
             runs,
             virtual_time,
@@ -186,7 +204,15 @@ impl<'c> Picker<'c> {
             let Some(candidate) = self.take(at).await? else {
                 continue;
             };
+            let reusable = match candidate.reusable {
+                Some(graded) => {
+                    let record = reuse::record(&mut *self.conn, &graded).await?;
+                    Some((graded.id, record))
+                }
+                None => None,
+            };
             let run = &mut self.runs[at];
+            self.asked.insert(candidate.task.content_key, run.seq);
             run.virtual_time += run.weight.charge(candidate.task.estimated_tokens);
             run.claimed = true;
             picked.push(ClaimedTask {
@@ -199,6 +225,8 @@ impl<'c> Picker<'c> {
                 run: run.id.clone(),
                 task: candidate.task,
                 failures: candidate.failures,
+                budgeted: run.budgeted,
+                reusable,
             });
         }
         self.advance().await?;
@@ -207,8 +235,27 @@ impl<'c> Picker<'c> {
 
     /// The next candidate of a run; `None` when it has no more.
     async fn take(&mut self, at: usize) -> Result<Option<Candidate>, sqlx::Error> {
-        self.fill(at).await?;
-        Ok(self.runs[at].candidates.pop_front())
+        loop {
+            self.fill(at).await?;
+            let run = &mut self.runs[at];
+            let Some(candidate) = run.candidates.pop_front() else {
+                // Where all of a page was passed over there may be another.
+                if run.more {
+                    continue;
+                }
+                return Ok(None);
+            };
+            // What this group has claimed is not in the tables yet.
+            let asked = self.asked.get(&candidate.task.content_key);
+            if run.takes_over(&candidate.task)
+                && candidate.reusable.is_none()
+                && asked.is_some_and(|by| *by != run.seq)
+            {
+                run.held_back = true;
+                continue;
+            }
+            return Ok(Some(candidate));
+        }
     }
 
     /// Reads candidates where all that were read are picked.
@@ -239,6 +286,30 @@ impl<'c> Picker<'c> {
             run.read_to = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
             run.candidates.push_back(Candidate::read(row)?);
         }
+        self.find_twins(at).await
+    }
+
+    /// Finds verdicts for the candidates just read; passes over those that another run asks for.
+    async fn find_twins(&mut self, at: usize) -> Result<(), sqlx::Error> {
+        let run = &mut self.runs[at];
+        let asking = run.candidates.iter().filter(|candidate| run.takes_over(&candidate.task));
+        let keys: Vec<ContentKey> = asking.map(|candidate| candidate.task.content_key).collect();
+        if !self.several_runs || keys.is_empty() {
+            return Ok(());
+        }
+        let twins = reuse::twins(&mut *self.conn, run.seq, &keys).await?;
+        for mut candidate in std::mem::take(&mut run.candidates) {
+            let twin = twins.get(&candidate.task.content_key);
+            match twin.filter(|_| run.takes_over(&candidate.task)) {
+                Some(Twin::Asking) => {
+                    run.held_back = true;
+                    continue;
+                }
+                Some(Twin::Graded(graded)) => candidate.reusable = Some(graded.clone()),
+                None => {}
+            }
+            run.candidates.push_back(candidate);
+        }
         Ok(())
     }
 
@@ -250,7 +321,7 @@ impl<'c> Picker<'c> {
                 self.fill(at).await?;
             }
         }
-        let ready = self.runs.iter().filter(|run| run.is_ready());
+        let ready = self.runs.iter().filter(|run| run.is_contending());
         let least = ready.map(|run| run.virtual_time).min();
         self.virtual_time = self.virtual_time.max(least.unwrap_or(i64::MIN));
         Ok(())
@@ -265,7 +336,7 @@ impl<'c> Picker<'c> {
                  WHERE seq = ?",
             )
             .bind(run.virtual_time)
-            .bind(run.is_ready())
+            .bind(run.is_contending())
             .bind(run.claimed)
             .bind(now)
             .bind(run.seq)
@@ -313,7 +384,10 @@ impl ReadyRun {
             weight: Weight::new(row.try_get(3)?).unwrap_or_default(),
             contending: row.try_get(4)?,
             stored_time: row.try_get(2)?,
+            reuse: row.try_get(5)?,
+            budgeted: row.try_get(6)?,
             claimed: false,
+            held_back: false,
             candidates: VecDeque::new(),
             read_to: (-1, -1, -1, -1),
             more: true,
@@ -321,7 +395,19 @@ impl ReadyRun {
     }
 
     fn has_changed(&self) -> bool {
-        self.claimed || self.virtual_time != self.stored_time || self.contending != self.is_ready()
+        self.claimed
+            || self.virtual_time != self.stored_time
+            || self.contending != self.is_contending()
+    }
+
+    /// Whether a task may take over another run's verdict.
+    fn takes_over(&self, task: &LeafTask) -> bool {
+        self.reuse && task.rule.is_none()
+    }
+
+    /// Whether a task is ready still, be it one that waits for another run's verdict.
+    fn is_contending(&self) -> bool {
+        self.is_ready() || self.held_back
     }
 
     /// Whether a task is left, as far as is known; all that were found ready have one at first.
@@ -350,6 +436,7 @@ impl Candidate {
                 rule: row.try_get(8)?,
             },
             failures: row.try_get(9)?,
+            reusable: None,
         })
     }
 }

@@ -42,7 +42,14 @@ pub(super) fn make_folder(path: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let store = path.display().to_string();
     if let Err(error) = fs::create_dir_all(folder) {
         remove_empty(&made);
-        return Err(error::file(&store, folder, &error));
+        // What is there, not what could not be made.
+        let there = folder.ancestors().find(|at| at.exists()).unwrap_or(folder);
+        return Err(match error::file(&store, folder, &error) {
+            StoreError::ReadOnly { .. } => {
+                StoreError::ReadOnly { store: there.display().to_string() }
+            }
+            other => other,
+        });
     }
     Ok(made)
 }
@@ -73,8 +80,9 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
 
 /// Refuses a place where a store cannot be written safely.
 pub(super) fn check(path: &Path) -> Result<(), StoreError> {
-    let store = &path.display().to_string();
     let folder = folder(path);
+    let there = if path.exists() { path } else { folder };
+    let store = &there.display().to_string();
     if path.is_dir() {
         return Err(StoreError::NotAStore {
             path: path.to_owned(),

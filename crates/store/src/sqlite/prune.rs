@@ -244,7 +244,9 @@ async fn rows(conn: &mut SqliteConnection) -> Result<Stepped, sqlx::Error> {
             return Ok(stepped);
         }
     }
-    sqlx::query("DELETE FROM runs WHERE seq = ?").bind(run).execute(conn).await?;
+    for delete in ["DELETE FROM reservations WHERE run = ?", "DELETE FROM runs WHERE seq = ?"] {
+        sqlx::query(delete).bind(run).execute(&mut *conn).await?;
+    }
     Ok(stepped)
 }
 

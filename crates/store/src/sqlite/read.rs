@@ -10,8 +10,12 @@ use tribunal_core::{
     Attempt, BlobHash, CallKind, FailureClass, Outcome, RunId, RunState, UngradedReason, Usage,
 };
 
-use super::schema;
+use super::{
+    budget::{self, ACCOUNT_COLUMNS},
+    schema,
+};
 use crate::{
+    budget::{Amount, Spending},
     share::Weight,
     store::{NewRun, Progress, RunRecord, RunTotals, TaskOutcome},
 };
@@ -30,7 +34,7 @@ pub(super) struct VerdictRow {
 type Key = (i64, i64, i64);
 
 const RUN_COLUMNS: &str = "SELECT id, inputs, generation, spec, judge, model, simulated, state, \
-                           reason, created_ms, weight FROM runs WHERE pruned = 0";
+                           reason, created_ms, weight, reuse FROM runs WHERE pruned = 0";
 
 /// The number that stands for a run in the tables.
 pub(super) async fn seq(pool: &SqlitePool, run: &RunId) -> Result<Option<i64>, sqlx::Error> {
@@ -61,6 +65,7 @@ fn run_record(row: &SqliteRow) -> Result<RunRecord, sqlx::Error> {
             judge: row.try_get(4)?,
             model: row.try_get(5)?,
             simulated: row.try_get(6)?,
+            reuse: row.try_get(11)?,
         },
         state: named(row, 7, RunState::from_name)?,
         reason: row.try_get(8)?,
@@ -254,7 +259,7 @@ pub(super) async fn totals(pool: &SqlitePool, run: i64) -> Result<RunTotals, sql
     .bind(run)
     .fetch_all(pool)
     .await?;
-    let mut totals = RunTotals::default();
+    let mut totals = RunTotals { spending: spending(pool, run).await?, ..RunTotals::default() };
     for row in &rows {
         let number = count(row, 3)?;
         match row.try_get(0)? {
@@ -285,6 +290,23 @@ pub(super) async fn totals(pool: &SqlitePool, run: i64) -> Result<RunTotals, sql
         }
     }
     Ok(totals)
+}
+
+/// The run's budget and what has become of it. A call is in flight while its lease is held.
+async fn spending(pool: &SqlitePool, run: i64) -> Result<Option<Spending>, sqlx::Error> {
+    let query = format!(
+        "SELECT {ACCOUNT_COLUMNS}, flying.micro_usd, flying.tokens FROM runs CROSS JOIN (\
+             SELECT coalesce(sum(r.micro_usd), 0) AS micro_usd, \
+                 coalesce(sum(r.tokens), 0) AS tokens \
+             FROM reservations r CROSS JOIN tasks t ON t.run = r.run AND t.position = r.position \
+                 AND t.sample = r.sample AND t.lease = r.lease \
+             WHERE r.run = ?1) AS flying \
+         WHERE runs.seq = ?1"
+    );
+    let row = super::batch::statement(query).bind(run).fetch_optional(pool).await?;
+    let Some(row) = row else { return Ok(None) };
+    let in_flight = Amount { micro_usd: count(&row, 6)?, tokens: count(&row, 7)? };
+    Ok(budget::account(&row)?.spending(in_flight))
 }
 
 /// The attempts at one task, in order.

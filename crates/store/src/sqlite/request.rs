@@ -8,12 +8,14 @@ use sqlx::SqliteConnection;
 use tribunal_core::{BlobHash, FailureClass, LeafTask, LeaseId, RunState, WorkerId};
 
 use super::{
+    budget::{self, NewReservation, NewSettlement},
     claim::{self, ClaimedTask},
     lease::{self, Loss},
     outcome::{self, NewFailure, NewRelease, NewVerdict},
     prune, run, share,
 };
 use crate::{
+    budget::{Amount, Budget, ReserveOutcome},
     share::Weight,
     store::{CompleteOutcome, FailOutcome, Held, NewRun},
 };
@@ -47,6 +49,13 @@ pub(super) enum Request {
         run: i64,
         weight: Weight,
     },
+    SetBudget {
+        run: i64,
+        budget: Budget,
+        spent: Amount,
+    },
+    Reserve(Vec<NewReservation>),
+    Settle(Vec<NewSettlement>),
     Retry {
         run: i64,
         classes: Vec<FailureClass>,
@@ -89,6 +98,7 @@ pub(super) enum Answer {
     Completed(Vec<CompleteOutcome>),
     Failed(Vec<FailOutcome>),
     Stepped(prune::Stepped),
+    Reserved(Vec<ReserveOutcome>),
 }
 
 // === impl Request ===
@@ -112,7 +122,10 @@ pub(super) async fn execute(
             answers.push((at, answer));
         }
     }
-    // Claims come last: what the others put back is there for them.
+    // Claims come last: what the others put back is there for them. A reservation comes after
+    // what is settled, and before a lease ends.
+    settlements(conn, requests, &mut answers).await?;
+    reservations(conn, requests, now, &mut answers).await?;
     completes(conn, requests, now, &mut answers).await?;
     failures(conn, requests, now, &mut answers).await?;
     releases(conn, requests, now, &mut answers).await?;
@@ -152,6 +165,9 @@ async fn single(
             share::set_weight(conn, *run, *weight).await?;
             Answer::Done
         }
+        Request::SetBudget { run, budget, spent } => {
+            Answer::Count(budget::set(conn, *run, *budget, *spent).await?)
+        }
         Request::Prune(step) => Answer::Stepped(prune::step(conn, step, now).await?),
         Request::Retry { run, classes } => Answer::Count(run::retry(conn, *run, classes).await?),
         Request::Join { worker, dead } => {
@@ -168,9 +184,12 @@ async fn single(
             }
             Answer::Done
         }
-        Request::Complete(_) | Request::Fail(_) | Request::Release(_) | Request::Claim(_) => {
-            return Ok(None);
-        }
+        Request::Complete(_)
+        | Request::Fail(_)
+        | Request::Release(_)
+        | Request::Settle(_)
+        | Request::Reserve(_)
+        | Request::Claim(_) => return Ok(None),
     }))
 }
 
@@ -201,6 +220,35 @@ fn split<T>(
     for (at, count) in counts {
         answers.push((at, answer(outcomes.by_ref().take(count).collect())));
     }
+}
+
+async fn settlements(
+    conn: &mut SqliteConnection,
+    requests: &[Request],
+    answers: &mut Vec<(usize, Answer)>,
+) -> Result<(), sqlx::Error> {
+    let (items, counts) = merged(requests, |request| match request {
+        Request::Settle(items) => Some(items.as_slice()),
+        _ => None,
+    });
+    budget::settle(conn, &items).await?;
+    answers.extend(counts.into_iter().map(|(at, _)| (at, Answer::Done)));
+    Ok(())
+}
+
+async fn reservations(
+    conn: &mut SqliteConnection,
+    requests: &[Request],
+    now: i64,
+    answers: &mut Vec<(usize, Answer)>,
+) -> Result<(), sqlx::Error> {
+    let (items, counts) = merged(requests, |request| match request {
+        Request::Reserve(items) => Some(items.as_slice()),
+        _ => None,
+    });
+    let outcomes = budget::reserve(conn, &items, now).await?;
+    split(outcomes, counts, Answer::Reserved, answers);
+    Ok(())
 }
 
 async fn completes(

@@ -36,11 +36,11 @@ pub(super) async fn create(
     now: i64,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT INTO runs (seq, id, inputs, generation, spec, judge, model, simulated, state, \
-             reason, created_ms) \
+        "INSERT INTO runs (seq, id, inputs, generation, spec, judge, model, simulated, reuse, \
+             state, reason, created_ms) \
          VALUES (1 + max((SELECT coalesce(max(seq), 0) FROM runs), \
                          (SELECT value FROM store_meta WHERE key = 'last_seq')), \
-             ?, ?, ?, ?, ?, ?, ?, 'active', '', ?) ON CONFLICT DO NOTHING",
+             ?, ?, ?, ?, ?, ?, ?, ?, 'active', '', ?) ON CONFLICT DO NOTHING",
     )
     .bind(run.id.as_str().to_owned())
     .bind(run.inputs.as_bytes().to_vec())
@@ -49,6 +49,7 @@ pub(super) async fn create(
     .bind(run.judge.clone())
     .bind(run.model.clone())
     .bind(run.simulated)
+    .bind(run.reuse)
     .bind(now)
     .execute(conn)
     .await?;

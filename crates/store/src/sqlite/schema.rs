@@ -12,7 +12,7 @@ pub(super) const VERSION: i64 = STEPS.len() as i64;
 /// What leads from each version to the next, from an empty file on. A new store goes through all
 /// of them, so that it never differs from one that was upgraded. A step that was published never
 /// changes.
-pub(super) const STEPS: [&str; 2] = [TABLES, SHARES];
+pub(super) const STEPS: [&str; 3] = [TABLES, SHARES, MONEY];
 
 /// Lets what is removed be given back in steps; takes hold in a file without tables, or when it
 /// is rewritten.
@@ -168,6 +168,36 @@ UPDATE runs SET virtual_time = virtual_time * 5040;
 UPDATE store_meta SET value = value * 5040 WHERE key = 'virtual_time';
 INSERT INTO store_meta (key, value) SELECT 'last_seq', coalesce(max(seq), 0) FROM runs;
 CREATE INDEX runs_contending ON runs (seq) WHERE contending = 1;
+";
+
+/// Version 3: budgets of runs, and verdicts that runs take over from each other.
+///
+/// - `runs.reserved_*` are the sums of the run's `reservations`.
+/// - `reservations` are of calls that are not settled. Those whose lease is not the task's any
+///   more stay: their outcome is unknown, so they count as spent.
+/// - `tasks_content` is over all tasks, whatever their state, so that no change of state costs it
+///   anything.
+const MONEY: &str = "
+ALTER TABLE runs ADD COLUMN reuse INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN budget_micro_usd INTEGER;
+ALTER TABLE runs ADD COLUMN budget_tokens INTEGER;
+ALTER TABLE runs ADD COLUMN spent_micro_usd INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN spent_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN reserved_micro_usd INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN reserved_tokens INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE reservations (
+    id BLOB PRIMARY KEY,
+    run INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    sample INTEGER NOT NULL,
+    lease BLOB NOT NULL,
+    micro_usd INTEGER NOT NULL,
+    tokens INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX reservations_of_run ON reservations (run);
+CREATE INDEX tasks_content ON tasks (content_key);
 ";
 
 #[cfg(test)]

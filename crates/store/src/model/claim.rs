@@ -1,0 +1,109 @@
+//! Who gets which task next in the store in memory.
+//!
+//! Owns stride scheduling over runs, and what other runs know of a question: a verdict that can
+//! be taken over, or that it is being asked at this moment.
+
+use tribunal_core::{LeaseId, RunId, VerdictSource};
+
+use super::{State, Tables, Task};
+use crate::store::{Claim, Reusable};
+
+/// What other runs know of a question.
+enum Twin {
+    None,
+    Asking,
+    Graded(Reusable),
+}
+
+// === impl Tables ===
+
+impl Tables {
+    /// Always from the run that has had the fewest tokens over its weight.
+    pub(super) fn claim(
+        &mut self,
+        slots: usize,
+        end: i64,
+        only: Option<&RunId>,
+        now: i64,
+    ) -> Vec<Claim> {
+        // Who had nothing to claim starts level: neither behind, nor owed what it did not use.
+        let level = self.virtual_time;
+        for run in self.runs.iter_mut().filter(|run| run.is_contending() && !run.contending) {
+            run.virtual_time = run.virtual_time.max(level);
+        }
+        let mut claims = Vec::new();
+        while claims.len() < slots {
+            let Some((at, key, reusable)) = self.next(only) else { break };
+            let run = &mut self.runs[at];
+            let Some(task) = run.tasks.get_mut(&key) else { break };
+            run.virtual_time += run.record.weight.charge(task.task.estimated_tokens);
+            run.first_claim_ms.get_or_insert(now);
+            let lease = LeaseId::from_bytes(rand::random());
+            task.state = State::Leased { lease, end };
+            claims.push(Claim {
+                lease,
+                run: run.record.run.id.clone(),
+                task: task.task.clone(),
+                failures: task.failures,
+                budgeted: !run.account.budget.is_unlimited(),
+                reusable: reusable.map(Box::new),
+            });
+        }
+        for run in &mut self.runs {
+            run.contending = run.is_contending();
+        }
+        // A run that becomes ready later starts level with the one that has had the least.
+        let contending = self.runs.iter().filter(|run| run.contending);
+        let least = contending.map(|run| run.virtual_time).min();
+        self.virtual_time = self.virtual_time.max(least.unwrap_or(i64::MIN));
+        claims
+    }
+
+    /// The run and the task to be claimed next, and the verdict that it can take over.
+    fn next(&self, only: Option<&RunId>) -> Option<(usize, (u32, u32), Option<Reusable>)> {
+        let named = |run: &super::Run| only.is_none_or(|only| run.record.run.id == *only);
+        let mut runs: Vec<usize> = (0..self.runs.len())
+            .filter(|at| self.runs[*at].is_contending() && named(&self.runs[*at]))
+            .collect();
+        runs.sort_by_key(|at| self.runs[*at].virtual_time);
+        runs.into_iter().find_map(|at| {
+            self.runs[at].ready().into_iter().find_map(|key| {
+                match self.twin(at, &self.runs[at].tasks[&key]) {
+                    Twin::None => Some((at, key, None)),
+                    Twin::Asking => None,
+                    Twin::Graded(reusable) => Some((at, key, Some(reusable))),
+                }
+            })
+        })
+    }
+
+    fn twin(&self, at: usize, task: &Task) -> Twin {
+        if !self.runs[at].record.run.reuse || task.task.rule.is_some() {
+            return Twin::None;
+        }
+        let others = self.runs.iter().enumerate().filter(|(other, _)| *other != at);
+        let twins = others.flat_map(|(_, run)| run.tasks.values().map(move |task| (run, task)));
+        let twins = twins.filter(|(_, twin)| twin.task.content_key == task.task.content_key);
+        let mut asking = false;
+        let mut oldest = None;
+        for (run, twin) in twins {
+            match &twin.state {
+                State::Leased { .. } => asking = true,
+                State::Done { verdict, stored_ms, .. }
+                    if verdict.outcome.score().is_some()
+                        && !matches!(verdict.source, VerdictSource::Rule { .. })
+                        && oldest.as_ref().is_none_or(|(oldest, _)| stored_ms < oldest) =>
+                {
+                    let (run, verdict) = (run.record.run.id.clone(), (**verdict).clone());
+                    oldest = Some((*stored_ms, Reusable { run, verdict }));
+                }
+                _ => {}
+            }
+        }
+        match oldest {
+            Some((_, reusable)) => Twin::Graded(reusable),
+            None if asking => Twin::Asking,
+            None => Twin::None,
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Verdicts of other runs that are the same question's.
+//!
+//! Owns the look-ups by content key: whether another run has a verdict that a task can take over,
+//! or is asking at this moment. It changes nothing.
+
+use std::collections::HashMap;
+
+use sqlx::{Row, SqliteConnection};
+use tribunal_core::{ContentKey, RunId};
+
+use super::{
+    batch::{slices, with_rows},
+    schema::LEASED,
+};
+
+/// What other runs know of a question.
+pub(super) enum Twin {
+    /// One is asking now.
+    Asking,
+    /// One has a verdict.
+    Graded(Graded),
+}
+
+/// Where a verdict stands that can be taken over.
+#[derive(Clone)]
+pub(super) struct Graded {
+    /// The run that has it.
+    pub(super) id: RunId,
+    run: i64,
+    position: u32,
+    sample: u32,
+}
+
+/// Whether there is another run that could have the same questions.
+pub(super) async fn has_several_runs(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT count(*) > 1 FROM (SELECT 1 FROM runs WHERE pruned = 0 LIMIT 2)")
+        .fetch_one(conn)
+        .await
+}
+
+/// For the questions of a run that other runs have too: what they know. A verdict is preferred,
+/// the oldest one first, and of those the one of the run that was begun first.
+pub(super) async fn twins(
+    conn: &mut SqliteConnection,
+    run: i64,
+    keys: &[ContentKey],
+) -> Result<HashMap<ContentKey, Twin>, sqlx::Error> {
+    let mut twins: HashMap<ContentKey, Twin> = HashMap::new();
+    for slice in slices(keys) {
+        // Only the tasks' keys are indexed, which never change: what is claimed and completed
+        // costs this nothing.
+        let mut query = with_rows(
+            "content_key",
+            slice.len(),
+            "SELECT o.content_key, o.state, runs.id, o.run, o.position, o.sample FROM j \
+             CROSS JOIN tasks o INDEXED BY tasks_content ON o.content_key = j.content_key \
+             CROSS JOIN runs ON runs.seq = o.run AND runs.pruned = 0 \
+             LEFT JOIN verdicts v ON o.state = 3 AND v.run = o.run AND v.position = o.position \
+                 AND v.sample = o.sample AND v.score IS NOT NULL AND v.source <> 'rule' \
+             WHERE o.run <> ? AND (o.state = 2 OR v.score IS NOT NULL) \
+             ORDER BY v.stored_ms, o.run, o.position, o.sample",
+        );
+        for key in slice {
+            query = query.bind(key.as_bytes().to_vec());
+        }
+        for row in query.bind(run).fetch_all(&mut *conn).await? {
+            let key = ContentKey::from_slice(row.try_get(0)?)
+                .ok_or_else(|| sqlx::Error::Decode("a content key of another length".into()))?;
+            let state: i64 = row.try_get(1)?;
+            let known = twins.get(&key);
+            if state == LEASED {
+                twins.entry(key).or_insert(Twin::Asking);
+            } else if !matches!(known, Some(Twin::Graded(_))) {
+                let id: &str = row.try_get(2)?;
+                let id = id.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+                let (run, position, sample) = (row.try_get(3)?, row.try_get(4)?, row.try_get(5)?);
+                twins.insert(key, Twin::Graded(Graded { id, run, position, sample }));
+            }
+        }
+    }
+    Ok(twins)
+}
+
+/// The compressed verdict.
+pub(super) async fn record(
+    conn: &mut SqliteConnection,
+    graded: &Graded,
+) -> Result<Vec<u8>, sqlx::Error> {
+    sqlx::query_scalar("SELECT record FROM verdicts WHERE run = ? AND position = ? AND sample = ?")
+        .bind(graded.run)
+        .bind(graded.position)
+        .bind(graded.sample)
+        .fetch_one(conn)
+        .await
+}
