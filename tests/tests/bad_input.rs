@@ -8,6 +8,9 @@ use std::{
 
 use tribunal_e2e::{Running, SimProcess, Workspace, assert_exit, describe, run, skip};
 
+/// Makes a store, and asks nobody.
+const SUBMIT: [&str; 5] = ["submit", "--rubric", "rubric.json", "--submission", "submission"];
+
 /// Asserts that the command was refused before it did anything, in words that hold all of `says`.
 #[track_caller]
 fn assert_refused(workspace: &Workspace, output: &Output, says: &[&str]) {
@@ -134,7 +137,7 @@ fn a_store_from_a_newer_version() {
     /// Where SQLite's header keeps `PRAGMA user_version`, big-endian.
     const USER_VERSION: u64 = 60;
     let workspace = Workspace::generated(20);
-    assert_exit(&workspace.run(&["status"]), 0);
+    assert_exit(&workspace.run(&SUBMIT), 0);
     let path = workspace.file(".tribunal/store.db");
     let file = fs::OpenOptions::new().read(true).write(true).open(&path).expect("a store");
     let mut version = [0; 4];
@@ -167,7 +170,7 @@ fn a_store_that_is_none() {
 #[test]
 fn a_store_that_is_read_only() {
     let workspace = Workspace::generated(20);
-    assert_exit(&workspace.run(&["status"]), 0);
+    assert_exit(&workspace.run(&SUBMIT), 0);
     let folder = workspace.file(".tribunal");
     let before = fs::read(folder.join("store.db")).expect("a store");
     let grade = ["grade", "--rubric", "rubric.json", "--submission", "submission", "--out", "out"];
@@ -241,7 +244,16 @@ fn a_judge_that_nobody_knows() {
 #[test]
 fn a_run_that_nobody_knows() {
     let workspace = Workspace::generated(20);
-    for command in ["collect", "pause", "resume", "cancel", "retry", "status"] {
+    let commands = ["collect", "pause", "resume", "cancel", "retry", "status"];
+    for command in commands {
+        let output = workspace.run(&[command, "0123456789abcdef"]);
+        assert_refused(&workspace, &output, &["no store at", ".tribunal/store.db", "--store"]);
+        assert!(!workspace.file(".tribunal").exists(), "looking makes no store");
+    }
+    assert_exit(&workspace.run(&["status"]), 0);
+    assert!(!workspace.file(".tribunal").exists(), "looking makes no store");
+    assert_exit(&workspace.run(&SUBMIT), 0);
+    for command in commands {
         let output = workspace.run(&[command, "0123456789abcdef"]);
         assert_refused(&workspace, &output, &["0123456789abcdef", "tribunal status"]);
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-pub(crate) use tribunal_collector::ScoreSummary as RescoreDocument;
+use tribunal_collector::ScoreSummary;
 use tribunal_core::{
     Category, Rubric,
     rubric::{
@@ -14,6 +14,15 @@ use tribunal_core::{
         parse::Problem,
     },
 };
+
+/// The document of `rescore`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct RescoreDocument {
+    /// Whether the file says that its judge was simulated.
+    pub(crate) simulated: bool,
+    #[serde(flatten)]
+    pub(crate) summary: ScoreSummary,
+}
 
 /// The document of `rubric check`.
 #[derive(Debug, Serialize, JsonSchema)]

@@ -48,8 +48,25 @@ pub(crate) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreE
 ///
 /// The store's.
 pub(crate) async fn existing_store(config: &Config) -> Result<Option<Arc<dyn Store>>, StoreError> {
-    let path = config.store.url.trim_start_matches("sqlite:").trim_start_matches("//");
-    if std::path::Path::new(path).exists() { open_store(config).await.map(Some) } else { Ok(None) }
+    match tribunal_store::sqlite_file(&config.store.url) {
+        Some(file) if !file.exists() => Ok(None),
+        _ => open_store(config).await.map(Some),
+    }
+}
+
+/// The store that the config names, for a command that needs a run of it; it is not made.
+///
+/// # Errors
+///
+/// There is none, or it cannot be used.
+pub(crate) async fn store_with_runs(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    existing_store(config).await?.with_context(|| no_store(config))
+}
+
+/// What is said where there is no store.
+pub(crate) fn no_store(config: &Config) -> String {
+    let url = &config.store.url;
+    format!("there is no store at {url}; `tribunal grade` makes it, or name another --store")
 }
 
 /// The endpoints of judges, as this machine's config and environment have them.

@@ -24,8 +24,8 @@ pub(crate) enum LeafName {
 pub(crate) enum LeafError {
     /// Nothing has it.
     #[error(
-        "no leaf `{name}`: the rubric's leaves are #0 to #{last}, and `tribunal rubric show` \
-         lists their ids"
+        "no leaf `{name}`: {hint}the rubric's leaves are #0 to #{last}, and `tribunal rubric show` \
+         lists their ids", hint = hint(.name)
     )]
     Unknown {
         /// The name.
@@ -102,6 +102,16 @@ pub(crate) fn find(name: &LeafName, graded: &Rubric, whole: &Rubric) -> Result<u
                 _ => Err(ambiguous(id, &found, graded)),
             }
         }
+    }
+}
+
+/// A number alone is an id, but was hardly meant as one.
+fn hint(name: &LeafName) -> String {
+    match name {
+        LeafName::Id(id) if !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("leaf number {id} is '#{id}'; ")
+        }
+        _ => String::new(),
     }
 }
 

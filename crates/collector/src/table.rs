@@ -20,14 +20,16 @@ use crate::{
 /// Characters that the columns of numbers take, frames included.
 const NUMBERS: usize = 64;
 
+/// What is said above every score of a simulated judge.
+const SIMULATED: &str =
+    "SIMULATED JUDGE: no model has read the submission; these scores say nothing about it";
+
 /// The scores of a run with what they rest on: root, categories, first level, outcomes, calls,
 /// tokens and time; before them, loud lines where the judge is simulated or leaves are missing.
 pub fn closing_table(collected: &Collected, style: TextStyle) -> String {
     let mut text = String::new();
     if collected.simulated() {
-        let line =
-            "SIMULATED JUDGE: no model has read the submission; these scores say nothing about it";
-        text.push_str(&loud(line, style));
+        text.push_str(&loud(SIMULATED, style));
     }
     if let Some(line) = unfinished(collected, style) {
         text.push_str(&loud(&line, style));
@@ -39,9 +41,17 @@ pub fn closing_table(collected: &Collected, style: TextStyle) -> String {
 }
 
 /// The scores of a tree: root, categories, and the first level of `rubric`, which is the pruned
-/// rubric that was scored; before them, a loud line where leaves are missing.
-pub fn score_table(summary: &ScoreSummary, rubric: &Rubric, style: TextStyle) -> String {
+/// rubric that was scored; before them, loud lines where the judge was simulated or leaves are missing.
+pub fn score_table(
+    summary: &ScoreSummary,
+    rubric: &Rubric,
+    simulated: bool,
+    style: TextStyle,
+) -> String {
     let mut text = String::new();
+    if simulated {
+        text.push_str(&loud(SIMULATED, style));
+    }
     if summary.root.ungraded > 0 {
         text.push_str(&loud(&format!("INCOMPLETE: {}", missing(&summary.root)), style));
     }

@@ -234,9 +234,16 @@ fn archive(builder: &mut Builder<'_>, mut file: File, bytes: u64) -> Result<(), 
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => "compressed by xz",
         [b'7', b'z', 0xbc, 0xaf, ..] => "a 7-Zip archive",
         [b'R', b'a', b'r', b'!', ..] => "a RAR archive",
+        _ if is_named_as_archive(builder) => "named like an archive, but is none",
         _ => "a single file",
     };
     Err(SnapshotError::NotASubmission { path: builder.path(), found })
+}
+
+fn is_named_as_archive(builder: &Builder<'_>) -> bool {
+    const ENDINGS: [&str; 6] = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".zip"];
+    let name = builder.path().to_string_lossy().to_lowercase();
+    ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
 // === impl OmittedReason ===

@@ -200,12 +200,12 @@ async fn throughput() {
     let begun = std::time::Instant::now();
     let store = Arc::new(open_new(&path, TASKS).await);
     eprintln!("enqueue {TASKS}: {:?}", begun.elapsed());
-    work(&store, &run_id(), "one run").await;
+    eprintln!("{}", work(&store, &run_id(), "one run").await);
     let other = NewRun { id: RunId::from_hash(BlobHash::of(b"other")), ..new_run() };
     store.create_run(other.clone()).await.unwrap();
     store.enqueue(&other.id, (0..TASKS).map(task).collect()).await.unwrap();
-    work(&store, &run_id(), "two runs, the first one's").await;
-    work(&store, &other.id, "two runs, verdicts taken over").await;
+    eprintln!("{}", work(&store, &run_id(), "two runs, the first one's").await);
+    eprintln!("{}", work(&store, &other.id, "two runs, verdicts taken over").await);
     let begun = std::time::Instant::now();
     store.progress(&run_id()).await.unwrap();
     eprintln!("progress over {TASKS}: {:?}", begun.elapsed());
@@ -214,8 +214,8 @@ async fn throughput() {
     eprintln!("outcomes over {TASKS}: {:?}", begun.elapsed());
 }
 
-/// 64 workers claim and complete a task at a time of a run.
-async fn work(store: &Arc<SqliteStore>, run: &RunId, what: &str) {
+/// What 64 workers do that claim and complete a task at a time of a run.
+async fn work(store: &Arc<SqliteStore>, run: &RunId, what: &str) -> String {
     const CLAIMED: u32 = 20_000;
     let begun = std::time::Instant::now();
     let cpu = cpu_time();
@@ -232,11 +232,11 @@ async fn work(store: &Arc<SqliteStore>, run: &RunId, what: &str) {
     }
     workers.join_all().await;
     let (wall, cpu) = (begun.elapsed(), cpu_time() - cpu);
-    eprintln!(
+    format!(
         "claim + complete, 64 workers, batch 1, {what}: {:.0}/s, {:.3} ms of CPU each",
         f64::from(CLAIMED) / wall.as_secs_f64(),
         cpu * 1_000.0 / f64::from(CLAIMED)
-    );
+    )
 }
 
 /// Seconds of CPU that this process has used; 0 where the kernel does not tell.

@@ -55,7 +55,7 @@ pub(crate) struct Finish {
 /// No such run, or the store or the output folder cannot be used.
 pub(crate) async fn run(args: CollectArgs, context: &Context) -> anyhow::Result<Exit> {
     let config = context.load(&args.store.flags())?;
-    let store = engine::open_store(&config).await?;
+    let store = engine::store_with_runs(&config).await?;
     let run = engine::find_run(&store, &args.run).await?;
     let out = args.out.unwrap_or_else(|| default_out(&run));
     let finish = Finish { command: "collect", quiet: args.quiet, tree: args.tree, signal: None };

@@ -14,6 +14,7 @@ use crate::{
     engine,
     exit::Exit,
     output,
+    progress::note,
 };
 
 /// Arguments of `tribunal pause`, `resume` and `cancel`.
@@ -74,8 +75,16 @@ pub(crate) async fn run(
     context: &Context,
 ) -> anyhow::Result<Exit> {
     let config = context.load(&args.store.flags())?;
-    let store = engine::open_store(&config).await?;
+    let store = engine::store_with_runs(&config).await?;
     let run = engine::find_run(&store, &args.run).await?;
+    let progress = store.progress(&run).await?;
+    let open = progress.pending + progress.leased;
+    if state != RunState::Active && open == 0 && progress.ungraded.is_empty() {
+        note(&format!("run {run} is complete: there is nothing left to {command}"));
+        let document = document(&*store, run, None).await?;
+        store.close().await?;
+        return say(command, document, context);
+    }
     let reason = if state == RunState::Paused { "paused by `tribunal pause`" } else { "" };
     store.control(&run, state, reason).await?;
     let document = document(&*store, run, None).await?;
@@ -90,7 +99,7 @@ pub(crate) async fn run(
 /// No such run, or the store cannot be used.
 pub(crate) async fn retry(args: RetryArgs, context: &Context) -> anyhow::Result<Exit> {
     let config = context.load(&args.store.flags())?;
-    let store = engine::open_store(&config).await?;
+    let store = engine::store_with_runs(&config).await?;
     let run = engine::find_run(&store, &args.run).await?;
     let requeued = Some(store.retry(&run, &args.class).await?);
     let document = document(&*store, run, requeued).await?;
@@ -105,7 +114,7 @@ pub(crate) async fn retry(args: RetryArgs, context: &Context) -> anyhow::Result<
 /// No such run, or the store cannot be used.
 pub(crate) async fn weight(args: WeightArgs, context: &Context) -> anyhow::Result<Exit> {
     let config = context.load(&args.store.flags())?;
-    let store = engine::open_store(&config).await?;
+    let store = engine::store_with_runs(&config).await?;
     let run = engine::find_run(&store, &args.run).await?;
     store.set_weight(&run, args.weight).await?;
     let document = document(&*store, run, None).await?;

@@ -66,7 +66,7 @@ struct Found {
 /// No such run, no such leaf or several of them, or the store cannot be used.
 pub(crate) async fn run(args: ExplainArgs, context: &Context) -> anyhow::Result<Exit> {
     let config = context.load(&args.store.flags())?;
-    let store = engine::open_store(&config).await?;
+    let store = engine::store_with_runs(&config).await?;
     let run = engine::find_run(&store, &args.run).await?;
     let RecordedRun { spec, rubric, .. } = RecordedRun::load(&*store, run.clone()).await?;
     let index = {

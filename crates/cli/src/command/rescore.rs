@@ -7,15 +7,16 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
+use serde::Deserialize;
 use tribunal_collector::{ScoreSummary, TextStyle, graded_part, score_table};
 use tribunal_core::{Category, Node, Rubric, run::GradeOptions};
 
-use crate::{command::rubric, exit::Exit, output};
+use crate::{command::rubric, document::RescoreDocument, exit::Exit, output};
 
 /// Arguments of `tribunal rescore`.
 #[derive(Debug, Args)]
 pub(crate) struct RescoreArgs {
-    /// A graded tree in PaperBench's format, such as grader_output.json
+    /// A graded tree: PaperBench's, such as grader_output.json, or a scored_tree.json
     #[arg(value_name = "GRADED.json")]
     file: PathBuf,
     /// Count Code Development leaves only
@@ -32,6 +33,13 @@ pub(crate) struct RescoreArgs {
     disqualify: bool,
 }
 
+/// What a graded tree's file says beside the tree, where Tribunal has written it.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(default)]
+    simulated: bool,
+}
+
 /// Runs `tribunal rescore`.
 ///
 /// # Errors
@@ -40,7 +48,9 @@ pub(crate) struct RescoreArgs {
 /// nowhere to be found, or nothing is left to be scored.
 pub(crate) fn run(args: RescoreArgs, json: bool) -> anyhow::Result<Exit> {
     let name = args.file.display();
-    let mut tree = rubric::read(&args.file)?;
+    let bytes = rubric::bytes(&args.file)?;
+    let mut tree = Rubric::parse(&name.to_string(), &bytes)?;
+    let Head { simulated } = serde_json::from_slice(&bytes)?;
     ensure!(
         tree.is_graded(),
         "{name}: no node has a score; rescore takes a graded tree, such as the grader_output.json \
@@ -56,12 +66,13 @@ pub(crate) fn run(args: RescoreArgs, json: bool) -> anyhow::Result<Exit> {
     };
     let pruned = graded_part(tree, options).with_context(|| format!("cannot score {name}"))?;
     let summary = ScoreSummary::new(&pruned, Node::valid_score, args.disqualify);
+    let coverage = summary.root.coverage;
     if json {
-        output::print_json("rescore", &summary)?;
+        output::print_json("rescore", &RescoreDocument { simulated, summary })?;
     } else {
-        output::print_text(&score_table(&summary, &pruned, TextStyle::of_stdout()))?;
+        output::print_text(&score_table(&summary, &pruned, simulated, TextStyle::of_stdout()))?;
     }
-    Ok(if summary.root.coverage < 1.0 { Exit::Incomplete } else { Exit::Complete })
+    Ok(if coverage < 1.0 { Exit::Incomplete } else { Exit::Complete })
 }
 
 /// The tree with the fine categories that its leaves lack taken from `--rubric`.

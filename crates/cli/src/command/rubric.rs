@@ -87,7 +87,12 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<Rubric> {
     Ok(Rubric::parse(&file.display().to_string(), &bytes)?)
 }
 
-fn bytes(file: &Path) -> anyhow::Result<Vec<u8>> {
+/// The file's bytes.
+///
+/// # Errors
+///
+/// It cannot be read.
+pub(crate) fn bytes(file: &Path) -> anyhow::Result<Vec<u8>> {
     fs::read(file).with_context(|| format!("cannot read {}", file.display()))
 }
 

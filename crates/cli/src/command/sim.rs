@@ -20,14 +20,14 @@ pub(crate) struct SimArgs {
     /// Draw verdicts around the human grades of these graded trees
     #[arg(long, value_name = "FILE", value_delimiter = ',')]
     labels: Vec<PathBuf>,
-    /// Share of fulfilled leaves that it grades 1 (with --labels)
-    #[arg(long, value_name = "S", default_value_t = 1.0)]
-    sensitivity: f64,
-    /// Share of unfulfilled leaves that it grades 0 (with --labels)
-    #[arg(long, value_name = "S", default_value_t = 1.0)]
-    specificity: f64,
+    /// Share of fulfilled leaves that it grades 1 (with --labels) [default: 1]
+    #[arg(long, value_name = "S", requires = "labels")]
+    sensitivity: Option<f64>,
+    /// Share of unfulfilled leaves that it grades 0 (with --labels) [default: 1]
+    #[arg(long, value_name = "S", requires = "labels")]
+    specificity: Option<f64>,
     /// A TOML file with the two rates for each category
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "labels")]
     rates: Option<PathBuf>,
     /// Median latency in milliseconds
     #[arg(long, value_name = "M", default_value_t = 0.0)]
@@ -89,8 +89,8 @@ pub(crate) async fn run(args: SimArgs) -> anyhow::Result<Exit> {
     };
     let config = SimConfig {
         labels: args.labels,
-        sensitivity: args.sensitivity,
-        specificity: args.specificity,
+        sensitivity: args.sensitivity.unwrap_or(1.0),
+        specificity: args.specificity.unwrap_or(1.0),
         rates_file: args.rates,
         latency_ms: args.latency_ms,
         latency_sigma: args.latency_sigma,

@@ -83,7 +83,18 @@ struct RunStatus {
 /// No such run, or the store cannot be used.
 pub(crate) async fn run(args: StatusArgs, context: &Context) -> anyhow::Result<Exit> {
     let config = context.load(&args.store.flags())?;
-    let store = engine::open_store(&config).await?;
+    let store = match engine::existing_store(&config).await? {
+        Some(store) => store,
+        None if args.run.is_some() => anyhow::bail!(engine::no_store(&config)),
+        None if context.json => {
+            output::print_json("status", &StatusDocument { runs: Vec::new() })?;
+            return Ok(Exit::Complete);
+        }
+        None => {
+            output::print_text(&format!("{}\n", engine::no_store(&config)))?;
+            return Ok(Exit::Complete);
+        }
+    };
     let only = match &args.run {
         Some(name) => Some(engine::find_run(&store, name).await?),
         None => None,
@@ -128,9 +139,11 @@ async fn status(
     let totals = store.totals(&record.run.id).await?;
     let open = progress.pending + progress.leased;
     let missing = progress.ungraded.values().any(|count| *count > 0);
+    // What workers may do with a run matters only where something is left to do.
     let state = match record.state {
-        RunState::Active | RunState::Paused if open == 0 && missing => "incomplete",
-        RunState::Active | RunState::Paused if open == 0 => "complete",
+        RunState::Cancelled if missing || open > 0 => RunState::Cancelled.name(),
+        _ if open == 0 && missing => "incomplete",
+        _ if open == 0 => "complete",
         state => state.name(),
     };
     let seconds = totals.wall_ms as f64 / 1000.0;

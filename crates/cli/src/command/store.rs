@@ -72,7 +72,7 @@ struct PrunedRun {
 pub(crate) async fn run(args: StoreCommandArgs, context: &Context) -> anyhow::Result<Exit> {
     let StoreCommand::Prune(args) = args.command;
     let config = context.load(&args.store.flags())?;
-    let store = engine::open_store(&config).await?;
+    let store = engine::store_with_runs(&config).await?;
     // All names are looked up before anything is removed.
     let mut named = Vec::new();
     for name in &args.run {

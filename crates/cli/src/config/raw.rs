@@ -79,6 +79,9 @@ pub(crate) struct RawConfig {
     judges: BTreeMap<String, Source>,
 }
 
+/// Errors of a file's syntax that are told one by one.
+const MAX_SYNTAX_PROBLEMS: usize = 5;
+
 // === impl RawConfig ===
 
 impl RawConfig {
@@ -101,11 +104,20 @@ impl RawConfig {
         if errors.is_empty() {
             problems.extend(self.layer(table.get_ref(), &at));
         } else {
-            problems.extend(errors.iter().map(|error| Problem {
+            // Whatever is no TOML at all is wrong on every line.
+            let more = errors.len().saturating_sub(MAX_SYNTAX_PROBLEMS);
+            problems.extend(errors.iter().take(MAX_SYNTAX_PROBLEMS).map(|error| Problem {
                 source: at(error.span().map_or(text.len(), |span| span.start)),
                 key: String::new(),
                 message: format!("not valid TOML: {}", error.message()),
             }));
+            if more > 0 {
+                problems.push(Problem {
+                    source: at(text.len()),
+                    key: String::new(),
+                    message: format!("and {more} more lines that are not valid TOML"),
+                });
+            }
         }
     }
 

@@ -103,7 +103,7 @@ async fn a_complete_run_is_not_loud() {
     assert!(!table.contains("***"), "{table}");
     assert!(table.contains("1.0000"), "{table}");
     let style = TextStyle { unicode: true, colour: true, width: 100 };
-    let scores = score_table(collected.summary(), collected.rubric(), style);
+    let scores = score_table(collected.summary(), collected.rubric(), false, style);
     assert!(scores.contains('\u{1b}'), "{scores}");
     assert!(scores.contains('│'), "{scores}");
 }

@@ -14,6 +14,9 @@ use super::{Grade, Node, Rubric};
 /// Levels that a rubric may have, the root being 1. Published rubrics have at most 9.
 pub const MAX_DEPTH: u32 = 100;
 
+/// What stands as `schema` in Tribunal's own scored trees.
+const SCORED_TREE: &str = "\"tribunal.scored_tree/1\"";
+
 /// Problems reported for one file; more are counted only.
 const MAX_PROBLEMS: usize = 50;
 
@@ -47,6 +50,8 @@ struct Parser<'a> {
     nodes: Vec<Node>,
     leaves: u32,
     graded: bool,
+    /// Whether a missing score is `null`, as in Tribunal's own scored trees.
+    null_is_ungraded: bool,
     problems: Vec<Problem>,
     more: usize,
 }
@@ -54,7 +59,8 @@ struct Parser<'a> {
 // === impl Rubric ===
 
 impl Rubric {
-    /// Reads a rubric or graded tree, bare or wrapped as `graded_task_tree`.
+    /// Reads a rubric or graded tree, bare or wrapped as `graded_task_tree`, or Tribunal's own
+    /// `scored_tree.json`.
     ///
     /// # Errors
     ///
@@ -97,6 +103,7 @@ impl Rubric {
             nodes: Vec::new(),
             leaves: 0,
             graded: false,
+            null_is_ungraded: false,
             problems: Vec::new(),
             more: 0,
         };
@@ -134,6 +141,11 @@ impl<'a> Parser<'a> {
         let Some(object) = self.object("$", document) else {
             return;
         };
+        let own = object.get("schema").is_some_and(|schema| schema.get() == SCORED_TREE);
+        if let Some(tree) = object.get("tree").filter(|_| own) {
+            (self.graded, self.null_is_ungraded) = (true, true);
+            return self.root("$.tree", tree);
+        }
         match object.0.iter().find(|(name, _)| name == "graded_task_tree") {
             Some((_, tree)) if object.get("sub_tasks").is_none() => {
                 self.graded = true;
@@ -251,6 +263,9 @@ impl<'a> Parser<'a> {
 
     fn grade(&mut self, object: &RawObject<'a>, path: &str, raw: &'a RawValue) -> Option<Grade> {
         let field = |name: &'static str| object.get(name).map(|raw| Field { path, name, raw });
+        if let Some(score) = field("score").filter(|_| self.null_is_ungraded) {
+            return self.own_grade(&score, field("explanation"));
+        }
         let (score, valid) = match (field("score"), field("valid_score")) {
             (None, None) if !self.graded => return None,
             (Some(score), Some(valid)) => (score, valid),
@@ -286,6 +301,27 @@ impl<'a> Parser<'a> {
             valid: is_valid.unwrap_or(false),
             explanation,
             judge_metadata,
+        })
+    }
+
+    /// A grade of Tribunal's own scored tree: a number, or null for what has no score.
+    fn own_grade(
+        &mut self,
+        score: &Field<'a, '_>,
+        explanation: Option<Field<'a, '_>>,
+    ) -> Option<Grade> {
+        let missing = score.raw.get() == "null";
+        let number = score.raw.get().parse::<f64>().ok().filter(|s| (0.0..=1.0).contains(s));
+        if number.is_none() && !missing {
+            let message = format!("{} is no score: a number from 0 to 1", shortened(score.raw));
+            self.field_problem(score, &message);
+        }
+        let explanation = explanation.filter(|field| field.raw.get() != "null");
+        Some(Grade {
+            score: number.unwrap_or(0.0),
+            valid: number.is_some(),
+            explanation: explanation.map_or(String::new(), |field| self.string(&field)),
+            judge_metadata: Value::Null,
         })
     }
 

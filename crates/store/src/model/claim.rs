@@ -12,8 +12,11 @@ use crate::store::{Claim, Reusable};
 enum Twin {
     None,
     Asking,
-    Graded(Reusable),
+    Graded(Box<Reusable>),
 }
+
+/// The number of a run in the tables, a task's key, and the verdict that it can take over.
+type Next = (usize, (u32, u32), Option<Box<Reusable>>);
 
 // === impl Tables ===
 
@@ -46,7 +49,7 @@ impl Tables {
                 task: task.task.clone(),
                 failures: task.failures,
                 budgeted: !run.account.budget.is_unlimited(),
-                reusable: reusable.map(Box::new),
+                reusable,
             });
         }
         for run in &mut self.runs {
@@ -60,7 +63,7 @@ impl Tables {
     }
 
     /// The run and the task to be claimed next, and the verdict that it can take over.
-    fn next(&self, only: Option<&RunId>) -> Option<(usize, (u32, u32), Option<Reusable>)> {
+    fn next(&self, only: Option<&RunId>) -> Option<Next> {
         let named = |run: &super::Run| only.is_none_or(|only| run.record.run.id == *only);
         let mut runs: Vec<usize> = (0..self.runs.len())
             .filter(|at| self.runs[*at].is_contending() && named(&self.runs[*at]))
@@ -101,7 +104,7 @@ impl Tables {
             }
         }
         match oldest {
-            Some((_, reusable)) => Twin::Graded(reusable),
+            Some((_, reusable)) => Twin::Graded(Box::new(reusable)),
             None if asking => Twin::Asking,
             None => Twin::None,
         }
