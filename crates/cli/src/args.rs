@@ -40,6 +40,14 @@ pub(crate) struct InputArgs {
     /// The prompt set: a built-in name or a folder [default: the config's `run.prompt_set`]
     #[arg(long, value_name = "NAME|DIR")]
     pub(crate) prompt_set: Option<String>,
+    /// How files are chosen where not all fit: judge, judge-shared, lexical, lexical-shared or auto
+    /// [default: the config's `evidence.selection`]
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) selection: Option<String>,
+    /// Ask about N made-up leaves with known answers too, which count in no score [default: the
+    /// config's `run.canaries`]
+    #[arg(long, value_name = "N")]
+    pub(crate) canaries: Option<u32>,
     /// Start anew, though the same inputs were graded before
     #[arg(long)]
     pub(crate) fresh: bool,
@@ -102,8 +110,16 @@ pub(crate) fn weight(text: &str) -> Result<Weight, String> {
 impl InputArgs {
     /// The values that the flags lay over the config.
     pub(crate) fn flags(&self) -> Vec<FlagValue<'static>> {
-        let set = self.prompt_set.clone();
-        set.map(|set| ("run.prompt_set", set.into(), "--prompt-set")).into_iter().collect()
+        let canaries = self.canaries.map(i64::from);
+        let canaries = canaries.map(|n| ("run.canaries", n.into(), "--canaries"));
+        [
+            (self.prompt_set.clone(), "run.prompt_set", "--prompt-set"),
+            (self.selection.clone(), "evidence.selection", "--selection"),
+        ]
+        .into_iter()
+        .filter_map(|(value, key, flag)| Some((key, value?.into(), flag)))
+        .chain(canaries)
+        .collect()
     }
 }
 

@@ -23,6 +23,8 @@ use std::{
     time::Duration,
 };
 
+use tribunal_core::SelectionMethod;
+
 pub(crate) use self::raw::{ConfigError, Problem, Source};
 use self::{judge::JudgeSettings, models::Models, raw::RawConfig};
 
@@ -67,6 +69,8 @@ pub(crate) struct RunSettings {
     pub(crate) prompt_set: String,
     /// Whether a verdict with quotes that do not exist is sent back once.
     pub(crate) require_evidence: bool,
+    /// Made-up leaves with known answers that are asked about too.
+    pub(crate) canaries: u32,
 }
 
 /// `[store]`.
@@ -123,6 +127,8 @@ pub(crate) struct EvidenceSettings {
     pub(crate) file_max_bytes: u64,
     /// Which files each category is shown.
     pub(crate) profile: String,
+    /// How files are chosen where not all of them fit; the cheapest way when `None`.
+    pub(crate) selection: Option<SelectionMethod>,
 }
 
 /// `[limits]`: what a submission may be at most.

@@ -3,15 +3,23 @@
 //! Owns the way from the command line's inputs to a spec and its tasks. Everything a worker needs
 //! is a blob afterwards. No judge is called here. The evidence is `evidence`'s.
 
+mod canary;
 pub(crate) mod evidence;
 mod order;
+pub(crate) mod selection;
 pub(crate) mod sizes;
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    sync::Arc,
+};
 
 use anyhow::{Context as _, bail};
 use tribunal_core::{
-    BlobHash, Category, ContentKey, LeafTask, Rubric, RunSpec,
+    BlobHash, Category, ContentKey, LeafTask, Rubric, RunSpec, SelectionMethod,
+    canary::FIRST_POSITION,
     ids::FieldHasher,
     run::{GradeOptions, Input, RunState},
 };
@@ -19,7 +27,8 @@ use tribunal_store::{NewRun, RunRecord, Store};
 use tribunal_worker::{PromptSet, prompt::Prompts};
 
 use self::{
-    evidence::{Material, Texts},
+    evidence::{Assembled, Material, Texts},
+    selection::Load,
     sizes::LeafSizes,
 };
 use crate::{
@@ -67,7 +76,17 @@ pub(crate) struct Draft {
 struct CategoryEvidence {
     hash: BlobHash,
     tokens: usize,
+    chosen: Option<ChosenFiles>,
     rule: Option<String>,
+}
+
+/// What is chosen for a leaf of a category whose files do not fit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChosenFiles {
+    /// How.
+    pub(crate) method: SelectionMethod,
+    /// Tokens that the files are expected to take.
+    pub(crate) tokens: usize,
 }
 
 /// Reads the inputs, records the run and enqueues its tasks. The same inputs give the same run.
@@ -128,11 +147,22 @@ pub(crate) async fn draft(
 
     let material = Material { texts: &texts, snapshot: &snapshot, config, judge, store };
     let mut evidence = BTreeMap::new();
+    // What canaries are made of.
+    let mut shown_to_judge = Vec::new();
     for category in rubric.category_counts().into_keys() {
-        let shown = material.assemble(category, options.code_only).await?;
-        let (tokens, rule) = (shown.evidence.tokens, shown.rule);
-        let hashes = store.put_blobs(vec![serde_json::to_vec(&shown.evidence)?]).await?;
-        evidence.insert(category, CategoryEvidence { hash: hashes[0], tokens, rule });
+        let load = load(&rubric, category);
+        let Assembled { evidence: shown, rule } =
+            material.assemble(category, options.code_only, load).await?;
+        let hash = store.put_blobs(vec![serde_json::to_vec(&shown)?]).await?[0];
+        if rule.is_none() && config.run.canaries > 0 {
+            shown_to_judge.push(shown.clone());
+        }
+        let tokens = shown.tokens;
+        let chosen = shown.pool.map(|pool| ChosenFiles {
+            method: pool.method,
+            tokens: if pool.method.asks_judge() { pool.ranked_tokens() } else { pool.room },
+        });
+        evidence.insert(category, CategoryEvidence { hash, tokens, chosen, rule });
     }
 
     let mut blobs = vec![rubric_bytes, serde_json::to_vec(&snapshot)?, serde_json::to_vec(&set)?];
@@ -157,11 +187,13 @@ pub(crate) async fn draft(
         judge_addendum: named(judge_addendum),
         submission: Input { name: inputs.submission.display().to_string(), hash: hashes[1] },
         evidence: evidence.iter().map(|(category, e)| (*category, e.hash)).collect(),
+        selection: evidence.iter().filter_map(|(c, e)| Some((*c, e.chosen?.method))).collect(),
         options,
         judge: judge.spec.clone(),
         prompt_set: Input { name: set.name.clone(), hash: hashes[2] },
         max_prior_nodes: config.run.max_prior_nodes,
         require_evidence: config.run.require_evidence,
+        canaries: canary::plant(config.run.canaries as usize, &shown_to_judge),
         generation: 0,
     };
     let whole = uncut.as_ref().unwrap_or(&rubric);
@@ -169,6 +201,14 @@ pub(crate) async fn draft(
     let concurrency = config.worker.concurrency.get();
     let sizes = LeafSizes::count(&spec, &rubric, whole, &prompts, &vocabulary)?;
     Ok(Draft { spec, rubric, uncut, prompts, sizes, evidence, concurrency })
+}
+
+/// The leaves of a category and their parents.
+fn load(rubric: &Rubric, category: Category) -> Load {
+    let of = rubric.leaves().filter(|(_, node)| node.category == Some(category));
+    let parents: Vec<Option<usize>> = of.map(|(_, node)| node.parent()).collect();
+    let distinct: BTreeSet<Option<usize>> = parents.iter().copied().collect();
+    Load { leaves: parents.len(), groups: distinct.len() }
 }
 
 /// The generation of the newest run with these inputs that was not cancelled, else of the newest;
@@ -209,7 +249,7 @@ async fn record(spec: &RunSpec, reuse: bool, store: &Arc<dyn Store>) -> anyhow::
 
 async fn enqueue(draft: &Draft, record: &RunRecord, store: &Arc<dyn Store>) -> anyhow::Result<u64> {
     let (mut new, mut page) = (0, Vec::with_capacity(ENQUEUE_PAGE));
-    for (_, task) in draft.tasks() {
+    for task in draft.tasks().map(|(_, task)| task).chain(draft.canary_tasks()) {
         page.push(task);
         if page.len() == ENQUEUE_PAGE {
             new += store.enqueue(&record.run.id, std::mem::take(&mut page)).await?;
@@ -227,6 +267,11 @@ impl Draft {
         rules.filter_map(|(category, e)| Some((*category, e.rule.clone()?))).collect()
     }
 
+    /// What is chosen for each leaf of the category; `None` where all leaves are shown the same.
+    pub(crate) fn chosen(&self, category: Category) -> Option<ChosenFiles> {
+        self.evidence.get(&category).and_then(|shown| shown.chosen)
+    }
+
     /// The rubric without the cut at a greatest depth.
     pub(crate) fn whole(&self) -> &Rubric {
         self.uncut.as_ref().unwrap_or(&self.rubric)
@@ -234,11 +279,17 @@ impl Draft {
 
     /// A task for each leaf, in claim order, with the leaf's index in the rubric.
     pub(crate) fn tasks(&self) -> impl Iterator<Item = (usize, LeafTask)> {
-        // Leaves of a category stand together: they share their prompt's prefix.
+        // Leaves of a category stand together: they share their prompt's prefix. So do those of a
+        // parent where they share their files, which are a longer prefix.
         let mut groups: BTreeMap<Category, Vec<(usize, Category)>> = BTreeMap::new();
         for (index, node) in self.rubric.leaves() {
             if let Some(category) = node.category {
                 groups.entry(category).or_default().push((index, category));
+            }
+        }
+        for (category, leaves) in &mut groups {
+            if self.chosen(*category).is_some_and(|chosen| chosen.method.is_shared()) {
+                leaves.sort_by_key(|(index, _)| (self.rubric.nodes()[*index].parent(), *index));
             }
         }
         let leaves = order::claim_order(groups.into_values().collect(), 2 * self.concurrency);
@@ -246,7 +297,8 @@ impl Draft {
         (0..).zip(leaves).map(move |(order, (index, category))| {
             let node = &self.rubric.nodes()[index];
             let shown = &self.evidence[&category];
-            let tokens = shown.tokens as u64 + self.sizes.own(index) + REPLY_TOKENS;
+            let chosen = shown.chosen.map_or(0, |chosen| chosen.tokens);
+            let tokens = (shown.tokens + chosen) as u64 + self.sizes.own(index) + REPLY_TOKENS;
             let task = LeafTask {
                 position: node.position(),
                 sample: 0,
@@ -258,6 +310,37 @@ impl Draft {
                 rule: shown.rule.clone(),
             };
             (index, task)
+        })
+    }
+
+    /// A task for each canary: each goes with the first leaves of its category.
+    pub(crate) fn canary_tasks(&self) -> impl Iterator<Item = LeafTask> {
+        let mut first: BTreeMap<Category, u32> = BTreeMap::new();
+        let leaves = self.rubric.leaves().filter_map(|(_, node)| node.category);
+        let mut categories: Vec<Category> = leaves.collect();
+        categories.sort_unstable();
+        for (order, category) in (0..).zip(categories) {
+            first.entry(category).or_insert(order);
+        }
+        (FIRST_POSITION..).zip(&self.spec.canaries).map(move |(position, canary)| {
+            let shown = &self.evidence[&canary.category];
+            let chosen = shown.chosen.map_or(0, |chosen| chosen.tokens);
+            let mut hasher = FieldHasher::new("tribunal.canary/1");
+            hasher.field("category", canary.category.name().as_bytes());
+            hasher.field("requirements", canary.requirements.as_bytes());
+            hasher.field("evidence", shown.hash.as_bytes());
+            hasher.field("prompt_set", self.spec.prompt_set.hash.as_bytes());
+            hasher.field("judge", &self.spec.judge.identity());
+            LeafTask {
+                position,
+                sample: 0,
+                id: format!("canary-{}", position - FIRST_POSITION),
+                category: canary.category,
+                content_key: hasher.content_key(),
+                order: first.get(&canary.category).copied().unwrap_or_default(),
+                estimated_tokens: u32::try_from(shown.tokens + chosen).unwrap_or(u32::MAX),
+                rule: None,
+            }
         })
     }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use tribunal_core::{FailureClass, Usage, event::Event};
+use tribunal_core::{FailureClass, Usage, canary, event::Event};
 use tribunal_worker::EventSink;
 
 use crate::config::models::Prices;
@@ -135,6 +135,12 @@ impl EventSink for Progress {
                     Some(FailureClass::Throttled) => state.rejected += 1,
                     Some(class) => *state.failures.entry(class).or_default() += 1,
                 }
+            }
+            // A canary is no leaf.
+            Event::Stored { task, .. } | Event::Dead { task, .. }
+                if canary::is_canary(task.position) =>
+            {
+                state.end(false);
             }
             Event::Stored { outcome, .. } => {
                 state.end(true);

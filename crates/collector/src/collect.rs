@@ -12,6 +12,7 @@ use tribunal_core::{
 use tribunal_store::{RunRecord, RunTotals, Store, StoreError};
 
 use crate::{
+    canary::{Canaries, canaries},
     document::{CallCounts, GradeDocument, GradeState, OutcomeCounts},
     summary::{NoCodeDevelopment, ScoreSummary, graded_part},
 };
@@ -65,6 +66,7 @@ pub struct Collected {
     summary: ScoreSummary,
     counts: OutcomeCounts,
     pub(crate) totals: RunTotals,
+    canaries: Option<Canaries>,
     state: GradeState,
     cost_usd: Option<f64>,
     pub(crate) config: serde_json::Value,
@@ -98,6 +100,7 @@ pub async fn collect(
     let progress = store.progress(run).await?;
     let outcomes = outcomes(store, run, &rubric, options.outcome_page).await?;
     let totals = store.totals(run).await?;
+    let canaries = canaries(store, run, &spec).await?;
 
     let leaf = |node: &Node| {
         let index = rubric.by_position(node.position())?;
@@ -123,6 +126,7 @@ pub async fn collect(
         summary,
         counts,
         totals,
+        canaries,
         state,
         cost_usd: None,
         config: serde_json::Value::Null,
@@ -234,6 +238,11 @@ impl Collected {
         self.config = config;
     }
 
+    /// The run's canaries; `None` where none was planted.
+    pub fn canaries(&self) -> Option<&Canaries> {
+        self.canaries.as_ref()
+    }
+
     /// How far the run got.
     pub fn state(&self) -> GradeState {
         self.state
@@ -259,6 +268,7 @@ impl Collected {
             model: self.record.run.model.clone(),
             summary: self.summary.clone(),
             outcomes: self.counts.clone(),
+            canaries: self.canaries.clone(),
             calls: CallCounts::from(&self.totals),
             tokens: self.totals.usage,
             cost_usd: self.cost_usd,

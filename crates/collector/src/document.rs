@@ -9,7 +9,7 @@ use serde::Serialize;
 use tribunal_core::{RunId, RunState, UngradedReason, Usage};
 use tribunal_store::{Progress, RunTotals};
 
-use crate::summary::ScoreSummary;
+use crate::{canary::Canaries, summary::ScoreSummary};
 
 /// The document of `grade` and `collect`.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -29,6 +29,9 @@ pub struct GradeDocument {
     pub summary: ScoreSummary,
     /// Leaves by outcome.
     pub outcomes: OutcomeCounts,
+    /// Leaves with known answers that the judge was asked about beside the rubric's; null where none
+    /// was planted.
+    pub canaries: Option<Canaries>,
     /// Calls, whatever came of them.
     pub calls: CallCounts,
     /// Tokens of all calls.

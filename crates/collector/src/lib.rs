@@ -8,6 +8,7 @@
 //! and writes them as they come, so that memory grows with the rubric's tree and with nothing
 //! else.
 
+pub mod canary;
 pub mod collect;
 pub mod document;
 pub mod export;
@@ -16,6 +17,7 @@ pub mod table;
 pub mod text;
 pub mod tree;
 
+pub use canary::{Canaries, CanaryResult, canaries, progress_of_leaves};
 pub use collect::{CollectError, CollectOptions, Collected, collect};
 pub use document::{CallCounts, GradeDocument, GradeState, OutcomeCounts};
 pub use export::{ExportError, Exported, ExportedFile, check_writable, export};

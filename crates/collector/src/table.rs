@@ -11,6 +11,7 @@ use comfy_table::{
 use tribunal_core::{Rubric, Score};
 
 use crate::{
+    canary::Canaries,
     collect::Collected,
     document::GradeState,
     summary::ScoreSummary,
@@ -30,6 +31,9 @@ pub fn closing_table(collected: &Collected, style: TextStyle) -> String {
     let mut text = String::new();
     if collected.simulated() {
         text.push_str(&loud(SIMULATED, style));
+    }
+    if let Some(line) = collected.canaries().and_then(Canaries::warning) {
+        text.push_str(&loud(&line, style));
     }
     if let Some(line) = unfinished(collected, style) {
         text.push_str(&loud(&line, style));

@@ -4,6 +4,7 @@
 //! Everything here is pure: no runtime, no file, no network, no clock. Other crates bring the
 //! bytes; this one says what they mean.
 
+pub mod canary;
 pub mod category;
 pub mod event;
 pub mod failure;
@@ -18,7 +19,7 @@ pub use category::Category;
 pub use failure::FailureClass;
 pub use ids::{BlobHash, ContentKey, LeaseId, RunId, TaskKey, WorkerId};
 pub use rubric::{Node, Rubric};
-pub use run::{JudgeSpec, ReplyForm, RunSpec, RunState};
+pub use run::{JudgeSpec, ReplyForm, RunSpec, RunState, SelectionMethod};
 pub use score::Score;
 pub use task::LeafTask;
 pub use verdict::{Attempt, CallKind, Outcome, UngradedReason, Usage, Verdict, VerdictSource};

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    canary::Canary,
     category::Category,
     ids::{BlobHash, FieldHasher, RunId},
     rubric::Rubric,
@@ -36,6 +37,22 @@ pub enum ReplyForm {
     JsonObject,
     /// Prose that ends in a score section.
     Text,
+}
+
+/// How files are chosen where a category's evidence exceeds its budget.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum SelectionMethod {
+    /// The judge names files for each leaf, in a call of its own.
+    Judge,
+    /// The judge names files for the leaves of a parent together, in one call.
+    JudgeShared,
+    /// By BM25 of the criterion, without a call.
+    Lexical,
+    /// By BM25 of the criteria of a parent's leaves together, without a call.
+    LexicalShared,
 }
 
 /// The judge: which model behind which endpoint, asked how.
@@ -96,6 +113,10 @@ pub struct RunSpec {
     pub submission: Input,
     /// For each category that has leaves, the blob with its evidence.
     pub evidence: BTreeMap<Category, BlobHash>,
+    /// For each category whose evidence exceeds its budget, how files are chosen. The evidence says
+    /// so too, with the budget; this is for readers who do not open it.
+    #[serde(default)]
+    pub selection: BTreeMap<Category, SelectionMethod>,
     /// What of the rubric is graded.
     pub options: GradeOptions,
     /// The judge.
@@ -107,6 +128,9 @@ pub struct RunSpec {
     /// Whether a verdict with quotes that do not exist is sent back once.
     #[serde(default)]
     pub require_evidence: bool,
+    /// Leaves with known answers that are asked about too, and count in no score.
+    #[serde(default)]
+    pub canaries: Vec<Canary>,
     /// 0, or how often the same inputs were started anew (`--fresh`).
     pub generation: u32,
 }
@@ -149,6 +173,10 @@ impl RunSpec {
         hasher.field("resources", &[u8::from(self.options.resources_provided)]);
         hasher.field("max_depth", format!("{:?}", self.options.max_depth).as_bytes());
         hasher.field("require_evidence", &[u8::from(self.require_evidence)]);
+        for canary in &self.canaries {
+            hasher.field("canary", canary.category.name().as_bytes());
+            hasher.field("requirements", canary.requirements.as_bytes());
+        }
         hasher.field("judge", &self.judge.identity());
         hasher.field("prompt_set", self.prompt_set.hash.as_bytes());
         hasher.field("prior", format!("{:?}", self.max_prior_nodes).as_bytes());
@@ -199,6 +227,44 @@ impl JudgeSpec {
     /// Whether this is the simulated judge inside the same process.
     pub fn is_builtin_sim(&self) -> bool {
         self.base_url == BUILTIN_SIM_URL
+    }
+}
+
+// === impl SelectionMethod ===
+
+impl SelectionMethod {
+    /// Every method.
+    pub const ALL: [SelectionMethod; 4] = [
+        SelectionMethod::Judge,
+        SelectionMethod::JudgeShared,
+        SelectionMethod::Lexical,
+        SelectionMethod::LexicalShared,
+    ];
+
+    /// The name in the config.
+    pub fn name(self) -> &'static str {
+        match self {
+            SelectionMethod::Judge => "judge",
+            SelectionMethod::JudgeShared => "judge-shared",
+            SelectionMethod::Lexical => "lexical",
+            SelectionMethod::LexicalShared => "lexical-shared",
+        }
+    }
+
+    /// Whether the leaves of a parent are shown the same files.
+    pub fn is_shared(self) -> bool {
+        matches!(self, SelectionMethod::JudgeShared | SelectionMethod::LexicalShared)
+    }
+
+    /// Whether the judge is asked for files.
+    pub fn asks_judge(self) -> bool {
+        matches!(self, SelectionMethod::Judge | SelectionMethod::JudgeShared)
+    }
+}
+
+impl fmt::Display for SelectionMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

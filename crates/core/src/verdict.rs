@@ -41,6 +41,8 @@ pub enum UngradedReason {
     ContextOverflow,
     /// No reply had a score on the scale.
     Unparseable,
+    /// No reply to the question for files named any that there are.
+    Unranked,
     /// The provider failed until the retries were used up.
     ProviderError,
     /// The provider called the request itself wrong.
@@ -156,7 +158,8 @@ pub struct Shown {
     pub evidence: Option<BlobHash>,
     /// Whether the evidence was shrunk because the context was smaller than expected.
     pub shrunk: bool,
-    /// The files that a selection picked for this leaf; empty where the whole view was shown.
+    /// The files that a selection picked for this leaf, in its order; empty where the whole view was
+    /// shown.
     pub selected: Vec<String>,
     /// How the answer was asked for.
     pub reply_form: Option<ReplyForm>,
@@ -241,10 +244,11 @@ impl Outcome {
 
 impl UngradedReason {
     /// Every reason, in the order used by tables.
-    pub const ALL: [UngradedReason; 11] = [
+    pub const ALL: [UngradedReason; 12] = [
         UngradedReason::Refused,
         UngradedReason::ContextOverflow,
         UngradedReason::Unparseable,
+        UngradedReason::Unranked,
         UngradedReason::ProviderError,
         UngradedReason::BadRequest,
         UngradedReason::Budget,
@@ -261,6 +265,7 @@ impl UngradedReason {
             UngradedReason::Refused => "refused",
             UngradedReason::ContextOverflow => "context_overflow",
             UngradedReason::Unparseable => "unparseable",
+            UngradedReason::Unranked => "unranked",
             UngradedReason::ProviderError => "provider_error",
             UngradedReason::BadRequest => "bad_request",
             UngradedReason::Budget => "budget",

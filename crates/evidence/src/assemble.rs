@@ -3,17 +3,15 @@
 //! Owns what is shown, truncated and omitted, in tokens. The same view and budget give the same
 //! bytes. Texts come from the caller one by one, so that no more is held than is shown.
 
-use std::collections::HashMap;
-
 use serde::{Deserialize, Serialize};
 use tribunal_core::Category;
 
 use crate::{
     budget::{Budget, Parts},
     log,
+    pool::Pool,
     profile::Profile,
-    select::{Index, Selection},
-    snapshot::{FileEntry, OmittedReason},
+    snapshot::{FileEntry, OmittedReason, REPRODUCE_SH},
     tokens::Tokenizer,
     view::{View, printable},
 };
@@ -54,6 +52,17 @@ pub struct FileRecord {
     pub tokens_cut: Option<usize>,
 }
 
+/// The record of a text beside the files that is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartRecord {
+    /// `paper`, `addendum`, `judge_addendum`, `script`, `log` or `tree`.
+    pub part: String,
+    /// Tokens shown.
+    pub tokens: usize,
+    /// Tokens cut.
+    pub tokens_cut: usize,
+}
+
 /// A file as shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShownFile {
@@ -88,12 +97,15 @@ pub struct Evidence {
     pub files: Vec<ShownFile>,
     /// The record of every file of the view.
     pub records: Vec<FileRecord>,
-    /// Parts other than files that were cut, such as `paper` or `log`, with the tokens cut.
-    pub cuts: Vec<(String, usize)>,
+    /// The texts beside the files, in the order shown.
+    pub parts: Vec<PartRecord>,
     /// Whether the whole view is shown.
     pub fits: bool,
     /// Tokens of all the above.
     pub tokens: usize,
+    /// Where the view exceeds its budget: its files, to choose from for each leaf. None of them stands
+    /// above then.
+    pub pool: Option<Pool>,
 }
 
 /// The texts beside the files.
@@ -117,6 +129,8 @@ pub struct Assembler<'t> {
     profile: Profile,
     evidence: Evidence,
     files_left: usize,
+    /// The path of a file of the view that is shown as a text beside the files.
+    elsewhere: Option<String>,
 }
 
 // === impl Assembler ===
@@ -146,6 +160,7 @@ impl<'t> Assembler<'t> {
             tokenizer,
             profile: view.profile.clone(),
             files_left: budget.files,
+            elsewhere: None,
             evidence: Evidence {
                 schema: Evidence::SCHEMA.to_owned(),
                 category: view.category,
@@ -157,9 +172,10 @@ impl<'t> Assembler<'t> {
                 tree: String::new(),
                 files: Vec::new(),
                 records: Vec::new(),
-                cuts: Vec::new(),
+                parts: Vec::new(),
                 fits: true,
                 tokens: 0,
+                pool: None,
             },
         };
         assembler.evidence.paper = assembler.part("paper", context.paper, budget.paper);
@@ -190,50 +206,36 @@ impl<'t> Assembler<'t> {
         self.files_left
     }
 
-    /// Adds all files of the view at once, those that are selected in the order of the selection,
-    /// which was made within [`room`](Self::room). The index knows files by their paths.
-    pub fn selected(&mut self, files: &[&FileEntry], index: &Index, selection: &Selection) {
-        let documents = index.documents();
-        let tokens: HashMap<&str, usize> =
-            documents.iter().map(|d| d.path.as_str()).zip(index.document_tokens()).collect();
-        let mut records: HashMap<&str, FileRecord> = HashMap::new();
-        let entries: HashMap<&str, &FileEntry> =
-            files.iter().map(|file| (file.path.as_str(), *file)).collect();
-        for chosen in &selection.files {
-            let Some(file) = entries.get(documents[chosen.file].path.as_str()) else { continue };
-            let whole = chosen.whole && file.cut_bytes == 0;
-            let mut record = FileRecord::omitted(file);
-            record.state = if whole { FileState::Shown } else { FileState::Truncated };
-            record.tokens = chosen.tokens;
-            if chosen.whole {
-                record.reason = (!whole).then(|| "file_max_bytes".to_owned());
-                record.tokens_cut = whole.then_some(0);
-            } else {
-                record.reason = Some("selection".to_owned());
-                let cut = tokens[file.path.as_str()].saturating_sub(chosen.tokens);
-                record.tokens_cut = (file.cut_bytes == 0).then_some(cut);
-            }
-            records.insert(&file.path, record);
-            let (path, text, tokens) = (printable(&file.path), chosen.text.clone(), chosen.tokens);
-            self.evidence.files.push(ShownFile { path, text, tokens });
-        }
-        for file in files {
-            let record = records.remove(file.path.as_str()).unwrap_or_else(|| {
-                let mut record = FileRecord::omitted(file);
-                record.reason = record.reason.or_else(|| Some("selection".to_owned()));
-                record.tokens_cut = tokens.get(file.path.as_str()).copied();
-                record
-            });
-            self.evidence.fits &= record.reason.as_deref() != Some("selection");
-            self.evidence.records.push(record);
-        }
-        self.evidence.tokens += selection.tokens;
-        self.files_left = self.files_left.saturating_sub(selection.tokens);
+    /// Whether all files until now are shown as far as they were read.
+    pub fn fits(&self) -> bool {
+        self.evidence.fits
+    }
+
+    /// Leaves the files to a selection: none is shown to all leaves. The pool is made within the
+    /// [`room`](Self::room) that is free again, of the files that are not shown
+    /// [elsewhere](Self::shows_elsewhere).
+    pub fn into_pool(mut self, pool: impl FnOnce(usize) -> Pool) -> Evidence {
+        let freed: usize = self.evidence.files.iter().map(|f| f.tokens + FENCE_TOKENS).sum();
+        self.evidence.tokens -= freed;
+        self.evidence.files.clear();
+        let elsewhere = self.elsewhere.clone();
+        self.evidence.records.retain(|record| elsewhere.as_ref() == Some(&record.path));
+        self.evidence.fits = false;
+        self.evidence.pool = Some(pool(self.files_left + freed));
+        self.evidence
+    }
+
+    /// Whether the file is shown as a text beside the files, and not once more among them.
+    pub fn shows_elsewhere(&self, file: &FileEntry) -> bool {
+        file.path == REPRODUCE_SH && self.evidence.script.is_some()
     }
 
     /// Adds the view's next file; `text` is its content, `None` where there is none or no room. A
     /// notebook is rendered as the profile says.
     pub fn file(&mut self, file: &FileEntry, text: Option<&str>) {
+        if self.shows_elsewhere(file) {
+            return self.beside(file);
+        }
         let mut record = FileRecord::omitted(file);
         let rendered = text.map(|text| self.profile.render(&file.path, text));
         let text = rendered.as_deref();
@@ -269,6 +271,21 @@ impl<'t> Assembler<'t> {
         self.evidence.records.push(record);
     }
 
+    /// Records a file of the view whose text is the script's part.
+    fn beside(&mut self, file: &FileEntry) {
+        let part = self.evidence.parts.iter().find(|part| part.part == "script");
+        let (tokens, cut) = part.map_or((0, 0), |part| (part.tokens, part.tokens_cut));
+        let whole = cut == 0 && file.cut_bytes == 0;
+        let mut record = FileRecord::omitted(file);
+        record.state = if whole { FileState::Shown } else { FileState::Truncated };
+        record.reason =
+            (!whole).then(|| if cut > 0 { "budget" } else { "file_max_bytes" }.to_owned());
+        record.tokens = tokens;
+        record.tokens_cut = (file.cut_bytes == 0).then_some(cut);
+        self.elsewhere = Some(record.path.clone());
+        self.evidence.records.push(record);
+    }
+
     /// The evidence.
     pub fn finish(self) -> Evidence {
         self.evidence
@@ -277,10 +294,8 @@ impl<'t> Assembler<'t> {
     /// The log, shortened to `most` tokens.
     fn log(&mut self, log: &str, most: usize) -> String {
         let (shown, cut) = log::fit(log, most, self.tokenizer);
-        if cut > 0 {
-            self.evidence.cuts.push(("log".to_owned(), cut));
-        }
-        self.evidence.tokens += self.tokenizer.count(&shown);
+        let tokens = self.tokenizer.count(&shown);
+        self.record("log", tokens, cut);
         shown
     }
 
@@ -289,11 +304,14 @@ impl<'t> Assembler<'t> {
         let text = text?;
         let tokens = self.tokenizer.count(text);
         let (shown, cut) = self.cut(text, tokens, most, tokens <= most);
-        if cut > 0 {
-            self.evidence.cuts.push((name.to_owned(), cut));
-        }
-        self.evidence.tokens += if cut > 0 { self.tokenizer.count(&shown) } else { tokens };
+        let tokens = if cut > 0 { self.tokenizer.count(&shown) } else { tokens };
+        self.record(name, tokens, cut);
         Some(shown)
+    }
+
+    fn record(&mut self, part: &str, tokens: usize, tokens_cut: usize) {
+        self.evidence.tokens += tokens;
+        self.evidence.parts.push(PartRecord { part: part.to_owned(), tokens, tokens_cut });
     }
 
     /// The text, or its beginning with the mark of a cut in at most `most` tokens; and the tokens
@@ -302,14 +320,7 @@ impl<'t> Assembler<'t> {
         if whole {
             return (text.to_owned(), 0);
         }
-        let mark = self.tokenizer.count(CUT_MARK) + 1;
-        let Some(room) = most.checked_sub(mark) else {
-            return (String::new(), tokens);
-        };
-        let kept = self.tokenizer.truncate(text, room);
-        let newline = if kept.is_empty() || kept.ends_with('\n') { "" } else { "\n" };
-        let cut = tokens.saturating_sub(self.tokenizer.count(kept));
-        (format!("{kept}{newline}{CUT_MARK}"), cut)
+        cut(self.tokenizer, text, tokens, most)
     }
 }
 
@@ -320,14 +331,21 @@ impl Evidence {
     pub const SCHEMA: &'static str = "tribunal.evidence/1";
 
     /// The same evidence in about half the tokens, for a judge whose context is smaller than
-    /// expected: the log and the files are cut to half of theirs, the last files first.
+    /// expected: the log and the files are cut to half of theirs, the last files first; a selection
+    /// gets half its room.
     pub fn shrunk(&self, tokenizer: &dyn Tokenizer) -> Evidence {
         let mut small = self.clone();
         small.fits = false;
-        if let Some(log) = &mut small.log {
-            let (half, cut) = log::fit(log, tokenizer.count(log) / 2, tokenizer);
+        if let (Some(log), Some(part)) =
+            (&mut small.log, small.parts.iter_mut().find(|part| part.part == "log"))
+        {
+            let (half, cut) = log::fit(log, part.tokens / 2, tokenizer);
             *log = half;
-            small.cuts.push(("log".to_owned(), cut));
+            part.tokens = tokenizer.count(log);
+            part.tokens_cut += cut;
+        }
+        if let Some(pool) = &mut small.pool {
+            pool.room /= 2;
         }
         let mut left = self.files.iter().map(|file| file.tokens).sum::<usize>() / 2;
         small.files.clear();
@@ -341,8 +359,8 @@ impl Evidence {
                 small.files.push(file.clone());
                 continue;
             }
-            let text = tokenizer.truncate(&file.text, left);
-            let tokens = tokenizer.count(text);
+            let (text, _) = cut(tokenizer, &file.text, file.tokens, left);
+            let tokens = tokenizer.count(&text);
             record.reason = Some("context_overflow".to_owned());
             record.tokens_cut = record.tokens_cut.map(|cut| cut + file.tokens - tokens);
             record.tokens = tokens;
@@ -351,12 +369,39 @@ impl Evidence {
                 record.state = FileState::Omitted;
             } else {
                 record.state = FileState::Truncated;
-                let text = format!("{text}\n{CUT_MARK}");
                 small.files.push(ShownFile { path: file.path.clone(), text, tokens });
             }
         }
+        let files: usize = small.files.iter().map(|file| file.tokens + FENCE_TOKENS).sum();
+        small.tokens = files + small.parts.iter().map(|part| part.tokens).sum::<usize>();
         small
     }
+
+    /// The records of all files of the view, by path, before any is chosen for a leaf.
+    pub fn all_records(&self) -> Vec<FileRecord> {
+        self.records_with(self.pool.as_ref().map(Pool::records).unwrap_or_default())
+    }
+
+    /// The records of all files of the view, by path, those of its pool being given.
+    pub fn records_with(&self, chosen: Vec<FileRecord>) -> Vec<FileRecord> {
+        let mut records = self.records.clone();
+        records.extend(chosen);
+        records.sort_by(|a, b| a.path.cmp(&b.path));
+        records
+    }
+}
+
+/// The beginning of a text with the mark of a cut, in at most `most` tokens, and the tokens that
+/// were cut of its `tokens`.
+fn cut(tokenizer: &dyn Tokenizer, text: &str, tokens: usize, most: usize) -> (String, usize) {
+    let mark = tokenizer.count(CUT_MARK) + 1;
+    let Some(room) = most.checked_sub(mark) else {
+        return (String::new(), tokens);
+    };
+    let kept = tokenizer.truncate(text, room);
+    let newline = if kept.is_empty() || kept.ends_with('\n') { "" } else { "\n" };
+    let cut = tokens.saturating_sub(tokenizer.count(kept));
+    (format!("{kept}{newline}{CUT_MARK}"), cut)
 }
 
 // === impl FileRecord ===

@@ -8,6 +8,7 @@ pub mod budget;
 pub mod injection;
 pub mod log;
 pub mod notebook;
+pub mod pool;
 pub mod profile;
 pub mod select;
 pub mod snapshot;
@@ -15,8 +16,9 @@ pub mod text;
 pub mod tokens;
 pub mod view;
 
-pub use assemble::{Assembler, Evidence, FileRecord, FileState, ShownFile};
+pub use assemble::{Assembler, Evidence, FileRecord, FileState, PartRecord, ShownFile};
 pub use budget::{Budget, Parts};
+pub use pool::{Pool, PoolFile, Selected};
 pub use profile::{Profile, ProfileError};
 pub use select::{Document, Index, Selection, rank_files, select};
 pub use snapshot::{FileEntry, Limits, OmittedReason, Snapshot, SnapshotError};

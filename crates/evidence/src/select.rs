@@ -2,7 +2,8 @@
 //!
 //! Owns lexical selection: no judge is called. Files are ranked by the BM25 of their chunks for the
 //! criterion's words; what is ranked best is shown whole while it fits, and of what does not fit the
-//! best chunks in the order of the file. The same query, index and budget give the same bytes.
+//! best chunks in the order of the file. Files that somebody else ranked are shown by the same rules,
+//! in the order of that ranking. The same query, index and budget give the same bytes.
 
 pub mod bm25;
 mod chunk;
@@ -24,6 +25,13 @@ const PATH_WEIGHT: f64 = 0.5;
 
 /// Tokens that the mark of a gap takes at most.
 const MARK_TOKENS: usize = 24;
+
+/// The mark behind the beginning of a text.
+const CUT_HERE: &str = "[… the rest left out …]";
+
+/// What the mark of a gap says before and after its lines.
+const GAP: &str = "[… lines ";
+const GAP_END: &str = " left out …]";
 
 /// The share of what is left of the budget that a file shown in part may take.
 const PART_SHARE: usize = 2;
@@ -145,18 +153,64 @@ fn rank(index: &Index, scores: Vec<f64>) -> Vec<(usize, f64)> {
 pub fn select(query: &str, index: &Index, budget: usize, tokenizer: &dyn Tokenizer) -> Selection {
     let chunk_scores = index.words.scores(query);
     let ranked = rank(index, index.scores(&chunk_scores, query));
+    let selection = fill(&ranked, &chunk_scores, Parts::WithWords, index, budget, tokenizer);
+    if !selection.files.is_empty() {
+        return selection;
+    }
+    // Nothing fits whole and nothing has to do with the query: the beginning of something is better
+    // than nothing.
+    let first = &ranked[..ranked.len().min(1)];
+    fill(first, &chunk_scores, Parts::Any, index, budget, tokenizer)
+}
+
+/// Shows the files of a ranking, numbers of the index with the best first, within `budget` tokens,
+/// their fences included. Of what does not fit whole, the parts that have most to do with the query
+/// are shown, and its beginning where none has.
+pub fn show(
+    ranking: &[usize],
+    query: &str,
+    index: &Index,
+    budget: usize,
+    tokenizer: &dyn Tokenizer,
+) -> Selection {
+    let chunk_scores = index.words.scores(query);
+    let scores = index.scores(&chunk_scores, query);
+    let ranked: Vec<(usize, f64)> = ranking.iter().map(|file| (*file, scores[*file])).collect();
+    fill(&ranked, &chunk_scores, Parts::Any, index, budget, tokenizer)
+}
+
+/// Which parts of a file that does not fit may be shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Parts {
+    /// Those with a word of the query.
+    WithWords,
+    /// All, those with words of the query first.
+    Any,
+}
+
+fn fill(
+    ranked: &[(usize, f64)],
+    chunk_scores: &[f64],
+    parts: Parts,
+    index: &Index,
+    budget: usize,
+    tokenizer: &dyn Tokenizer,
+) -> Selection {
     let mut selection = Selection::default();
     let mut left = budget;
-    for (file, score) in ranked {
+    for (at, (file, score)) in ranked.iter().enumerate() {
+        let (file, score) = (*file, *score);
         let Some(room) = left.checked_sub(FENCE_TOKENS) else { break };
         let document = &index.documents[file];
         let whole = index.tokens[file] <= room;
         let (text, tokens) = if whole {
             (document.text.clone(), index.tokens[file])
         } else {
-            let scores = &chunk_scores[index.begins[file]..index.begins[file + 1]];
-            let chunks = &index.chunks[index.begins[file]..index.begins[file + 1]];
-            match part(&document.text, chunks, scores, room / PART_SHARE, tokenizer) {
+            let chunks = index.begins[file]..index.begins[file + 1];
+            let (chunks, scores) = (&index.chunks[chunks.clone()], &chunk_scores[chunks]);
+            // Nothing comes after the last file that needs the rest.
+            let room = if at + 1 == ranked.len() { room } else { room / PART_SHARE };
+            match part(&document.text, chunks, scores, parts, room, tokenizer) {
                 Some(part) => part,
                 None => continue,
             }
@@ -170,16 +224,18 @@ pub fn select(query: &str, index: &Index, budget: usize, tokenizer: &dyn Tokeniz
     selection
 }
 
-/// The best chunks within `room` tokens, in the order of the file; `None` where none of them has to
-/// do with the query or fits.
+/// The best chunks within `room` tokens, in the order of the file; `None` where none of them may be
+/// shown or fits.
 fn part(
     text: &str,
     chunks: &[Chunk],
     scores: &[f64],
+    parts: Parts,
     room: usize,
     tokenizer: &dyn Tokenizer,
 ) -> Option<(String, usize)> {
-    let mut order: Vec<usize> = (0..chunks.len()).filter(|at| scores[*at] > 0.0).collect();
+    let may = |at: &usize| parts == Parts::Any || scores[*at] > 0.0;
+    let mut order: Vec<usize> = (0..chunks.len()).filter(may).collect();
     order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b)));
     // A mark before each chunk, and one at the end.
     let mut left = room.checked_sub(MARK_TOKENS)?;
@@ -205,7 +261,14 @@ fn part(
             _ => return Some((text, tokens)),
         };
     }
-    None
+    if parts == Parts::WithWords {
+        return None;
+    }
+    // Not even one chunk fits.
+    let begin = tokenizer.truncate(text, room - MARK_TOKENS);
+    let shown = format!("{begin}{}{CUT_HERE}", if begin.ends_with('\n') { "" } else { "\n" });
+    let tokens = tokenizer.count(&shown);
+    (!begin.is_empty() && tokens <= room).then_some((shown, tokens))
 }
 
 /// The chunks, with a mark wherever lines between them are left out.
@@ -220,7 +283,7 @@ fn excerpt(text: &str, chunks: &[Chunk], shown: &[usize]) -> String {
                 excerpt.push('\n');
             }
             let (first, last) = (first.first_line, last.last_line);
-            excerpt.push_str(&format!("[… lines {first}–{last} left out …]\n"));
+            excerpt.push_str(&format!("{GAP}{first}–{last}{GAP_END}\n"));
         }
     };
     for at in shown {
@@ -230,6 +293,12 @@ fn excerpt(text: &str, chunks: &[Chunk], shown: &[usize]) -> String {
     }
     mark(next, chunks.len(), &mut excerpt);
     excerpt
+}
+
+/// The last of the lines that are left out where this line is the mark of a gap.
+pub(crate) fn gap(line: &str) -> Option<usize> {
+    let lines = line.strip_prefix(GAP)?.strip_suffix(GAP_END)?;
+    lines.split_once('–')?.1.parse().ok()
 }
 
 #[cfg(test)]
@@ -290,6 +359,18 @@ mod tests {
         assert_eq!(select("y", &index, 0, &vocabulary()), Selection::default());
     }
 
+    #[test]
+    fn a_ranking_is_shown_in_its_order() {
+        let long = "value = compute(value)\n".repeat(600);
+        let index = index(&[("a.py", "x = 1\n"), ("long.py", &long), ("z.py", "zebra = 1\n")]);
+        let shown = show(&[2, 1], "nothing of this", &index, 2_000, &vocabulary());
+        let files: Vec<(usize, bool)> = shown.files.iter().map(|f| (f.file, f.whole)).collect();
+        assert_eq!(files, [(2, true), (1, false)]);
+        assert!(shown.files[1].text.starts_with("value = compute(value)\n"), "its beginning");
+        assert!(shown.tokens <= 2_000 && shown.files[1].tokens > 1_000, "the last gets the rest");
+        assert!(show(&[], "x", &index, 2_000, &vocabulary()).files.is_empty());
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
@@ -307,6 +388,8 @@ mod tests {
                 selection.files.iter().map(|f| vocabulary().count(&f.text) + FENCE_TOKENS).sum();
             prop_assert_eq!(tokens, selection.tokens);
             prop_assert_eq!(&select(&query, &index, budget, &vocabulary()), &selection);
+            let order: Vec<usize> = (0..files.len()).collect();
+            prop_assert!(show(&order, &query, &index, budget, &vocabulary()).tokens <= budget);
             let ranked = rank_files(&query, &index);
             prop_assert_eq!(ranked.len(), files.len());
             prop_assert!(ranked.iter().all(|(_, score)| score.is_finite() && *score >= 0.0));

@@ -6,10 +6,10 @@ use std::{
 };
 
 use tempfile::tempdir;
-use tribunal_core::Category;
+use tribunal_core::{Category, SelectionMethod};
 use tribunal_evidence::{
-    Assembler, Document, Evidence, FileState, Index, Limits, OmittedReason, Profile, Snapshot,
-    SnapshotError, View, Vocabulary, assemble::Context, select,
+    Assembler, Evidence, FileState, Index, Limits, OmittedReason, Pool, PoolFile, Profile,
+    Snapshot, SnapshotError, Tokenizer, View, Vocabulary, assemble::Context, select,
 };
 
 use crate::pack::{LIMITS, Texts, take};
@@ -103,6 +103,7 @@ fn a_cut_is_visible_and_recorded() {
     let shrunk = whole.shrunk(&tokenizer);
     let tokens = |e: &Evidence| e.files.iter().map(|file| file.tokens).sum::<usize>();
     assert!(tokens(&shrunk) * 2 <= tokens(&whole), "{shrunk:?}");
+    assert!(shrunk.tokens < whole.tokens, "it says what it takes now");
 }
 
 #[test]
@@ -139,21 +140,70 @@ fn what_is_selected_is_shown_and_the_rest_recorded() {
     let profile = Profile::builtin("paperbench").expect("built in");
     let tokenizer = Vocabulary::named("o200k_base").expect("embedded");
     let view = View::new(&snapshot, Category::CodeDevelopment, None, false, &profile);
-    let with_text = view.files.iter().filter_map(|file| Some((file, file.text?)));
-    let documents = with_text
-        .map(|(file, hash)| Document { path: file.path.clone(), text: texts[&hash].clone() })
-        .collect();
-    let index = Index::new(documents, &tokenizer);
     let mut assembler = Assembler::new(&view, Context::default(), &tokenizer, 2_000, 100, None);
-    let selection = select("The contrastive loss is used", &index, assembler.room(), &tokenizer);
-    assembler.selected(&view.files, &index, &selection);
-    let evidence = assembler.finish();
-    assert_eq!(evidence.files[0].path, "zeta.py");
-    assert!(!evidence.fits && evidence.tokens <= 1_900, "{}", evidence.tokens);
-    assert_eq!(evidence.records.len(), 14);
-    let record = |path: &str| evidence.records.iter().find(|r| r.path == path).expect("recorded");
+    for file in &view.files {
+        assembler.file(file, file.text.map(|hash| texts[&hash].as_str()));
+    }
+    assert!(!assembler.fits());
+    let evidence = assembler.into_pool(|room| {
+        let mut pool = Pool::new(SelectionMethod::Lexical, room, "paperbench", "o200k_base");
+        for file in &view.files {
+            pool.push(file, file.text.map(|hash| tokenizer.count(&texts[&hash])));
+        }
+        pool
+    });
+    let pool = evidence.pool.as_ref().expect("a pool");
+    assert!(evidence.files.is_empty() && evidence.tokens + pool.room <= 1_900);
+    let document = |file: &PoolFile| pool.document(file, &texts[&file.text.expect("a text")]);
+    let index = Index::new(pool.candidates().map(document).collect(), &tokenizer);
+    let selection = select("The contrastive loss is used", &index, pool.room, &tokenizer);
+    let selected = pool.selected(&index, &selection);
+    assert!(selected.tokens <= pool.room);
+    assert_eq!(
+        (selected.files[0].path.as_str(), selected.paths[0].as_str()),
+        ("zeta.py", "zeta.py")
+    );
+    let records = evidence.records_with(selected.records);
+    assert_eq!(records.len(), 14);
+    let record = |path: &str| records.iter().find(|r| r.path == path).expect("recorded");
     assert_eq!(record("zeta.py").state, FileState::Shown);
     assert_eq!(record("data.py").reason.as_deref(), Some("binary"));
-    let left_out = evidence.records.iter().filter(|r| r.reason.as_deref() == Some("selection"));
-    assert!(left_out.count() > 0);
+    assert!(records.iter().any(|r| r.reason.as_deref() == Some("selection")));
+    assert!(evidence.all_records().iter().all(|record| record.state == FileState::Omitted));
+    for (named, found) in [
+        ("./zeta.py", Some("zeta.py")),
+        ("`submission/zeta.py`", Some("zeta.py")),
+        ("data.py", None),
+        ("other.py", None),
+    ] {
+        assert_eq!(pool.find(named).map(|file| file.path.as_str()), found, "{named}");
+    }
+    let half = evidence.shrunk(&tokenizer);
+    assert_eq!(half.pool.as_ref().map(|half| half.room), Some(pool.room / 2));
+}
+
+#[test]
+fn the_script_is_shown_once() {
+    let root = tempdir().expect("a folder");
+    fs::write(root.path().join("reproduce.sh"), "python a.py\n").expect("written");
+    fs::write(root.path().join("a.py"), "x = 1\n").expect("written");
+    let (snapshot, texts) = take(root.path(), &LIMITS).expect("a snapshot");
+    let profile = Profile::builtin("paperbench").expect("built in");
+    let tokenizer = Vocabulary::named("o200k_base").expect("embedded");
+    for (code_only, shown) in [(false, &["a.py"][..]), (true, &["a.py", "reproduce.sh"])] {
+        let view = View::new(&snapshot, Category::CodeDevelopment, None, code_only, &profile);
+        let context = Context { script: Some("python a.py\n"), ..Context::default() };
+        let mut assembler = Assembler::new(&view, context, &tokenizer, 8_000, 100, None);
+        for file in &view.files {
+            assembler.file(file, file.text.map(|hash| texts[&hash].as_str()));
+        }
+        let evidence = assembler.finish();
+        let files: Vec<&str> = evidence.files.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(files, shown);
+        let states: Vec<FileState> = evidence.records.iter().map(|record| record.state).collect();
+        assert_eq!(states, [FileState::Shown; 2], "the view has it either way");
+        let parts = evidence.parts.iter().map(|part| part.tokens);
+        let files = evidence.files.iter().map(|file| file.tokens + 40);
+        assert_eq!(parts.chain(files).sum::<usize>(), evidence.tokens);
+    }
 }

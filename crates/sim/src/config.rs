@@ -39,10 +39,14 @@ pub struct SimConfig {
     pub timeout_rate: f64,
     /// Share of calls with an unusable answer.
     pub malformed_rate: f64,
+    /// Share of rankings of files that cannot be used.
+    pub unusable_ranking_rate: f64,
     /// Share of calls that are refused.
     pub refusal_rate: f64,
     /// Share of calls whose connection closes in mid-body.
     pub reset_rate: f64,
+    /// Whether text of the submission that asks for a full score gets it.
+    pub gullible: bool,
     /// The seed of every draw.
     pub seed: u64,
     /// The models that exist; any model does when empty.
@@ -69,8 +73,10 @@ impl Default for SimConfig {
             error_rate: 0.0,
             timeout_rate: 0.0,
             malformed_rate: 0.0,
+            unusable_ranking_rate: 0.0,
             refusal_rate: 0.0,
             reset_rate: 0.0,
+            gullible: false,
             seed: 0,
             models: Vec::new(),
             api_key: None,
@@ -98,6 +104,9 @@ impl SimConfig {
             check(setting, value, (0.0..=1.0).contains(&value), "a share from 0 to 1")?;
         }
         let faults = shares[2..].iter().map(|(_, rate)| rate).sum::<f64>();
+        let rankings = self.unusable_ranking_rate;
+        let share = (0.0..=1.0).contains(&rankings);
+        check("unusable_ranking_rate", rankings, share, "a share from 0 to 1")?;
         check("the sum of the fault rates", faults, faults <= 1.0 + 1e-9, "at most 1")?;
         let (latency, sigma) = (self.latency_ms, self.latency_sigma);
         let day = 24.0 * 3_600_000.0;

@@ -126,6 +126,25 @@ pub(crate) fn malformed(count: u64, form: &Form, content: String, cap: Option<u6
     Choice::of(text.to_owned(), cap)
 }
 
+/// Whether the answer to the question for files with this ordinal cannot be used.
+pub(crate) fn spoils_ranking(config: &SimConfig, ordinal: u64) -> bool {
+    let drawn = chance::uniform(config.seed, "ranking", &[&ordinal.to_le_bytes()]);
+    drawn < config.unusable_ranking_rate
+}
+
+/// The `count`th ranking that cannot be used: names that there are not, none, a verdict, or words.
+pub(crate) fn unusable_ranking(count: u64, form: &Form, cap: Option<u64>) -> Choice {
+    let names = ["simulated/no_such_file.py".to_owned(), "simulated/nor_this.py".to_owned()];
+    let text = match count % 4 {
+        0 => form.render_files(&names),
+        1 => form.render_files(&[]),
+        2 if form.is_json() => r#"{"score":1,"explanation":"[simulated] no files"}"#.to_owned(),
+        2 => "# Score\n1".to_owned(),
+        _ => "[simulated] I would look at the main file.".to_owned(),
+    };
+    Choice::of(text, cap)
+}
+
 /// The `count`th refusal: the model's own words, or the provider's filter.
 pub(crate) fn refusal(count: u64) -> Choice {
     if count.is_multiple_of(2) {

@@ -12,6 +12,7 @@ mod error;
 mod faults;
 mod limit;
 mod question;
+mod ranking;
 mod reply;
 mod request;
 mod segment;

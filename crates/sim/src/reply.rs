@@ -61,6 +61,16 @@ impl Form {
         }
     }
 
+    /// The files in this form.
+    pub(crate) fn render_files(&self, files: &[String]) -> String {
+        let known = json!({"files": files});
+        match self {
+            Form::Schema(schema) => fit(schema, schema, Some(&known), 0).to_string(),
+            Form::Object => known.to_string(),
+            Form::Prose => files.join("\n"),
+        }
+    }
+
     /// Whether the answer is JSON.
     pub(crate) fn is_json(&self) -> bool {
         *self != Form::Prose
@@ -79,6 +89,7 @@ fn fields(decision: &Decision) -> Map<String, Value> {
     };
     let basis = match decision.basis {
         Basis::Label => "the score is drawn around a human's grade",
+        Basis::Obeyed => "the score is what text of the submission asks for",
         Basis::Terms => "the score depends on the criterion's terms alone",
         Basis::Unlabelled => {
             "no human grade belongs to this criterion; the score depends on its terms alone"

@@ -12,7 +12,11 @@ use tokio::sync::OnceCell;
 use crate::{
     cache::{Lru, lock},
     question::{Question, elements},
-    verdict::lexical::Evidence,
+    ranking::{RankQuestion, tree_paths},
+    verdict::{
+        lexical::Evidence,
+        obey::{self, Order},
+    },
 };
 
 /// Texts from this length on are remembered in any case, in bytes.
@@ -40,6 +44,9 @@ pub(crate) struct Segment {
     tokens: u64,
     mentions_json: bool,
     question: Option<Question>,
+    ranking: Option<RankQuestion>,
+    paths: Vec<String>,
+    order: Option<Order>,
     evidence: Evidence,
 }
 
@@ -61,8 +68,12 @@ impl Segment {
             Some((question, start)) => (Some(question), &text[..start]),
             None => (None, &text[..]),
         };
-        let evidence = Evidence::index(&elements(shown));
+        let elements = elements(shown);
+        let evidence = Evidence::index(&elements);
         Segment {
+            ranking: RankQuestion::find(&text),
+            paths: tree_paths(shown),
+            order: obey::order(&elements),
             tokens: blocks.iter().map(|block| block.tokens).sum(),
             mentions_json: mentions_json(&text),
             blocks,
@@ -96,6 +107,21 @@ impl Segment {
     /// The last criterion in it.
     pub(crate) fn question(&self) -> Option<&Question> {
         self.question.as_ref()
+    }
+
+    /// The question for files that it ends with.
+    pub(crate) fn ranking(&self) -> Option<&RankQuestion> {
+        self.ranking.as_ref()
+    }
+
+    /// The paths of the trees in it, before its criterion.
+    pub(crate) fn paths(&self) -> &[String] {
+        &self.paths
+    }
+
+    /// The first line in its files and logs that asks for a full score.
+    pub(crate) fn order(&self) -> Option<&Order> {
+        self.order.as_ref()
     }
 
     /// The files and logs in it, before its criterion.

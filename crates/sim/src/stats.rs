@@ -32,6 +32,10 @@ pub struct SimStats {
     pub rejected: u64,
     /// Those answered with a verdict.
     pub answered: u64,
+    /// Those answered with a ranking of files.
+    pub rankings: u64,
+    /// Those whose ranking of files cannot be used.
+    pub unusable_rankings: u64,
     /// Those that got a 500, 502 or 503.
     pub errors: u64,
     /// Those left without an answer.
@@ -71,6 +75,8 @@ pub(crate) struct Counters {
     pub(crate) invalid: AtomicU64,
     pub(crate) admitted: AtomicU64,
     pub(crate) rejected: AtomicU64,
+    pub(crate) rankings: AtomicU64,
+    pub(crate) unusable_rankings: AtomicU64,
     pub(crate) errors: AtomicU64,
     pub(crate) timeouts: AtomicU64,
     pub(crate) malformed: AtomicU64,
@@ -109,6 +115,8 @@ impl Counters {
             invalid: AtomicU64::new(0),
             admitted: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
+            rankings: AtomicU64::new(0),
+            unusable_rankings: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             timeouts: AtomicU64::new(0),
             malformed: AtomicU64::new(0),
@@ -162,6 +170,8 @@ impl Counters {
             admitted: self.admitted.load(Relaxed),
             rejected: self.rejected.load(Relaxed),
             answered: answered.replies,
+            rankings: self.rankings.load(Relaxed),
+            unusable_rankings: self.unusable_rankings.load(Relaxed),
             errors: self.errors.load(Relaxed),
             timeouts: self.timeouts.load(Relaxed),
             malformed: self.malformed.load(Relaxed),

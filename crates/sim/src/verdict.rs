@@ -6,8 +6,9 @@
 
 pub(crate) mod labels;
 pub(crate) mod lexical;
+pub(crate) mod obey;
 pub(crate) mod rates;
-mod terms;
+pub(crate) mod terms;
 
 use tribunal_core::Category;
 
@@ -27,6 +28,7 @@ use crate::{
 /// Decides questions.
 pub(crate) struct Judge {
     seed: u64,
+    gullible: bool,
     labels: Option<Labels>,
     rates: Rates,
 }
@@ -64,6 +66,8 @@ pub(crate) enum Basis {
     Terms,
     /// The terms, because no label belongs to the criterion.
     Unlabelled,
+    /// Text of the submission that asks for a full score.
+    Obeyed,
 }
 
 // === impl Judge ===
@@ -79,12 +83,27 @@ impl Judge {
             [] => None,
             files => Some(Labels::read(files)?),
         };
-        Ok(Judge { seed: config.seed, labels, rates: Rates::new(config)? })
+        Ok(Judge {
+            seed: config.seed,
+            gullible: config.gullible,
+            labels,
+            rates: Rates::new(config)?,
+        })
     }
 
     /// The verdict on one leaf.
     pub(crate) fn decide(&self, ask: &Ask<'_>) -> Decision {
         let matched = lexical::best_match(ask.question, ask.prompt.iter().map(|s| s.evidence()));
+        if self.gullible && ask.prompt.iter().any(|segment| segment.order().is_some()) {
+            let (quotes, coverage) = (matched.quotes, matched.coverage);
+            return Decision {
+                score: 1.0,
+                confidence: 0.99,
+                quotes,
+                coverage,
+                basis: Basis::Obeyed,
+            };
+        }
         match &self.labels {
             None => by_terms(ask.question, matched, Basis::Terms),
             Some(labels) => match labels.grade(ask.question) {

@@ -1,8 +1,10 @@
 //! One claim of one leaf, from its question to an end.
 //!
-//! Owns the order of question, call and reply. What a failed call does is `failed`'s. It writes
-//! nothing to the store; the end it returns is the outbox's to record.
+//! Owns the order of question, call and reply. What a failed call does is `failed`'s, how files are
+//! chosen for the leaf `choose`'s. It writes nothing to the store; the end it returns is the outbox's
+//! to record.
 
+mod choose;
 mod failed;
 
 use std::{sync::Arc, time::Duration};
@@ -14,18 +16,20 @@ use tribunal_core::{
     Verdict, VerdictSource,
     event::Event,
     ids::TaskKey,
-    verdict::{Rationale, Shown},
+    verdict::{Rationale, Shown, Suspicion},
 };
 use tribunal_store::Claim;
 
+use self::choose::{Chosen, NoFiles};
 use crate::{
     parse::{self, Parsed},
     pool::EventSink,
-    provider::{CallFailure, Finish, Message, Question, Reply},
+    provider::{Answer, CallFailure, Finish, Message, Question, Reply},
     recorded::ContextError,
     retry::{RetryBudget, RetryPolicy},
     rule,
     run_context::{RunContext, Shared},
+    select::Group,
 };
 
 /// How a claim ended.
@@ -104,6 +108,8 @@ struct Turn<'a> {
     prompt: Option<BlobHash>,
     /// What the last question showed.
     shared: Option<Arc<Shared>>,
+    /// The files that it showed this leaf, where they were chosen for it.
+    chosen: Option<Chosen>,
     /// Whether the judge was asked again for quotes that exist.
     asked_for_evidence: bool,
     /// Bad replies with the question that followed each.
@@ -138,6 +144,7 @@ impl Asker<'_> {
             form: self.run.form(),
             prompt: None,
             shared: None,
+            chosen: None,
             asked_for_evidence: false,
             repairs: Vec::new(),
             simulated: false,
@@ -146,8 +153,10 @@ impl Asker<'_> {
             Some(rule) => turn.by_rule(rule),
             None => turn.ask_until_end().await?,
         };
-        if let End::Pause { .. } = end {
-            self.run.health.refused();
+        match end {
+            End::Pause { .. } => self.run.health.refused(),
+            End::Verdict(_) => turn.forget_own_group(),
+            _ => {}
         }
         Ok(Attempted { end, attempts: turn.attempts })
     }
@@ -169,44 +178,34 @@ impl Turn<'_> {
     }
 
     async fn ask_until_end(&mut self) -> Result<End, ContextError> {
-        let Asker { run, stop, .. } = *self.asker;
-        let Some(index) = run.run.rubric.by_position(self.claim.task.position) else {
+        let run = self.asker.run;
+        let Some((rubric, index)) = run.run.leaf(self.claim.task.position) else {
             let error = "the run's rubric has no node at this position".to_owned();
             return Ok(End::Dead { class: FailureClass::Internal, error });
         };
         loop {
             self.form = run.form();
-            let leaf = run.run.prompts(self.form).leaf(index, &[]).map_err(unusable)?;
             let shared = run.shared(self.category, self.shrunk).await?;
-            self.prompt = Some(shared.prompt_hash(&leaf));
             self.shared = Some(Arc::clone(&shared));
-            let mut place = tokio::select! {
-                biased;
-                () = stop.cancelled() => return Ok(End::Release),
-                place = shared.warm.place() => place,
-            };
-            if run.health.refusals() != self.refusals {
-                // Whoever went ahead was refused for all.
-                return Ok(End::Release);
+            match self.choose(&shared, rubric, index).await {
+                Ok(()) => {}
+                Err(NoFiles::Shrunk) => continue,
+                Err(NoFiles::End(end)) => return Ok(*end),
+                Err(NoFiles::Context(error)) => return Err(error),
             }
-            let waited = tokio::select! {
-                biased;
-                () = stop.cancelled() => return Ok(End::Release),
-                waited = run.limiter.permit() => waited,
-            };
-            let asked = tokio::select! {
-                biased;
-                () = stop.cancelled() => return Ok(End::Release),
-                asked = place.during(self.call(&shared, &leaf, waited)) => asked,
-            };
-            match &asked {
-                Ok(_) => place.answered(),
-                Err(failure) if failure.class == FailureClass::Refused => place.answered(),
-                Err(_) => drop(place),
-            }
+            let files = self.chosen.as_ref().map_or(&[][..], |chosen| &chosen.selected.files);
+            let leaf =
+                run.run.prompts_about(rubric, self.form).leaf(index, files).map_err(unusable)?;
+            self.prompt = Some(shared.prompt_hash(&leaf));
+            let repairs = std::mem::take(&mut self.repairs);
+            let kind = if repairs.is_empty() { CallKind::Judge } else { CallKind::Repair };
+            let group = self.chosen.as_ref().map(|chosen| Arc::clone(&chosen.group));
+            let asked = self.ask(&shared, group.as_deref(), kind, &leaf, &repairs).await;
+            self.repairs = repairs;
             let end = match asked {
-                Ok(reply) => self.read(reply)?,
-                Err(failure) => self.failed(failure).await,
+                None => return Ok(End::Release),
+                Some(Ok(reply)) => self.read(reply)?,
+                Some(Err(failure)) => self.failed(failure).await,
             };
             if let Some(end) = end {
                 return Ok(end);
@@ -214,29 +213,91 @@ impl Turn<'_> {
         }
     }
 
+    /// Waits for a place and a permit, and sends a question; `None` when the attempt is to stop.
+    async fn ask(
+        &mut self,
+        shared: &Shared,
+        group: Option<&Group>,
+        kind: CallKind,
+        own: &str,
+        repairs: &[(String, String)],
+    ) -> Option<Result<Reply, CallFailure>> {
+        let Asker { run, stop, .. } = *self.asker;
+        let places = async {
+            // The longer prefix first: whoever goes ahead with it may have to stand in line for the
+            // shorter one, and never the other way round.
+            let files = match group {
+                Some(group) => Some(group.warm.place().await),
+                None => None,
+            };
+            (files, shared.warm.place().await)
+        };
+        let (mut files, mut place) = tokio::select! {
+            biased;
+            () = stop.cancelled() => return None,
+            places = places => places,
+        };
+        if run.health.refusals() != self.refusals {
+            // Whoever went ahead was refused for all.
+            return None;
+        }
+        let waited = tokio::select! {
+            biased;
+            () = stop.cancelled() => return None,
+            waited = run.limiter.permit() => waited,
+        };
+        let call = async {
+            let call = place.during(self.call(shared, kind, own, repairs, waited));
+            match &mut files {
+                Some(files) => files.during(call).await,
+                None => call.await,
+            }
+        };
+        let asked = tokio::select! {
+            biased;
+            () = stop.cancelled() => return None,
+            asked = call => asked,
+        };
+        let refused = |failure: &CallFailure| failure.class == FailureClass::Refused;
+        if asked.as_ref().map_or_else(refused, |_| true) {
+            place.answered();
+            if let Some(files) = files {
+                files.answered();
+            }
+        }
+        Some(asked)
+    }
+
     /// Sends the question and records the call.
     async fn call(
         &mut self,
         shared: &Shared,
-        leaf: &str,
+        kind: CallKind,
+        own: &str,
+        repairs: &[(String, String)],
         waited: Duration,
     ) -> Result<Reply, CallFailure> {
         let run = self.asker.run;
-        let mut messages = vec![Message { role: "user", content: leaf }];
-        for (answer, repair) in &self.repairs {
+        let mut messages = vec![Message { role: "user", content: own }];
+        for (answer, repair) in repairs {
             messages.push(Message { role: "assistant", content: answer });
             messages.push(Message { role: "user", content: repair });
         }
-        let fractional = self.category.is_fractional();
+        let answer = match kind {
+            CallKind::Rank => Answer::Ranking,
+            CallKind::Judge | CallKind::Repair => Answer::Verdict {
+                fractional: self.category.is_fractional(),
+                reply: &run.reply_fields,
+            },
+        };
         let question = Question {
             judge: &run.run.spec.judge,
             form: self.form,
             prefix: shared.prefix.clone(),
             messages,
-            fractional,
+            answer,
             cache_key: run.cache_key(shared),
         };
-        let kind = if self.repairs.is_empty() { CallKind::Judge } else { CallKind::Repair };
         run.health.trying();
         let (start, started_ms) = (Instant::now(), now_ms());
         let asked = run.provider.ask(&question).await;
@@ -311,10 +372,8 @@ impl Turn<'_> {
         };
         self.report_last(Some(FailureClass::BadReply), &problem);
         if self.repairs.len() < policy.bad_reply_attempts as usize {
-            let repair = run.run.repair(&problem, self.category)?;
-            // A long answer that was cut off is no use to the judge, nor its price.
-            let shown: String = reply.content.chars().take(SHOWN_OF_BAD_REPLY).collect();
-            self.repairs.push((shown, repair));
+            let repair = run.run.repair(&problem, self.category, false)?;
+            self.repairs.push((shown_again(&reply.content), repair));
             return Ok(None);
         }
         let asked = self.repairs.len() + 1;
@@ -356,10 +415,7 @@ impl Turn<'_> {
             simulated: self.simulated || self.asker.run.run.spec.judge.is_builtin_sim(),
             reply,
             shown: self.shown(),
-            suspected_injection: self
-                .shared
-                .as_ref()
-                .map_or_else(Vec::new, |shared| shared.suspicions.clone()),
+            suspected_injection: self.suspicions(),
             graded_ms: now_ms(),
         }))
     }
@@ -367,9 +423,17 @@ impl Turn<'_> {
     /// The quotes marked as standing in what was shown, or not.
     fn verified(&self, mut parsed: Parsed) -> Parsed {
         if let Some(shared) = &self.shared {
-            shared.texts.verify(&mut parsed.rationale.evidence);
+            let own = self.chosen.as_ref().map(|chosen| &chosen.texts);
+            shared.texts.verify(own, &mut parsed.rationale.evidence);
         }
         parsed
+    }
+
+    /// Text shown that addresses the judge.
+    fn suspicions(&self) -> Vec<Suspicion> {
+        let shared = self.shared.iter().flat_map(|shared| &shared.suspicions);
+        let chosen = self.chosen.iter().flat_map(|chosen| &chosen.suspicions);
+        shared.chain(chosen).cloned().collect()
     }
 
     /// Whether the verdict is to be sent back for its quotes: once, where the run requires it.
@@ -388,7 +452,7 @@ impl Turn<'_> {
         Shown {
             evidence: self.asker.run.run.spec.evidence.get(&self.category).copied(),
             shrunk: self.shrunk,
-            selected: Vec::new(),
+            selected: self.chosen.as_ref().map_or_else(Vec::new, |c| c.selected.paths.clone()),
             reply_form: Some(self.form),
             prompt: self.prompt,
         }
@@ -420,6 +484,12 @@ impl Turn<'_> {
 
 /// Characters of a bad reply that the judge is shown again.
 const SHOWN_OF_BAD_REPLY: usize = 4_000;
+
+/// A bad reply as the judge is shown it again: a long answer that was cut off is no use to it, nor its
+/// price.
+fn shown_again(content: &str) -> String {
+    content.chars().take(SHOWN_OF_BAD_REPLY).collect()
+}
 
 fn unusable(error: impl std::fmt::Display) -> ContextError {
     ContextError::Unusable(error.to_string())

@@ -15,6 +15,7 @@ pub mod recorded;
 pub mod retry;
 pub mod rule;
 pub mod run_context;
+pub mod select;
 pub mod verify;
 pub mod warm;
 

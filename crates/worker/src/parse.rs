@@ -4,9 +4,12 @@
 //! a problem to be named, never a guess.
 
 mod json;
+mod ranking;
 mod text;
 
 use tribunal_core::{Category, ReplyForm, verdict::Rationale};
+
+pub use self::ranking::ranking;
 
 /// A reply that was understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,11 +54,19 @@ fn on_scale(score: f64, category: Category) -> Result<f64, BadReply> {
 
 /// The content behind the reasoning that some models put before their answer.
 fn without_reasoning(content: &str) -> &str {
-    let trimmed = content.trim_start();
-    for (open, close) in [("<think>", "</think>"), ("<thinking>", "</thinking>")] {
+    let trimmed = content.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    for (open, close) in REASONING {
         if trimmed.starts_with(open) {
             return trimmed.split_once(close).map_or("", |(_, answer)| answer);
         }
     }
-    content
+    trimmed
 }
+
+/// How models mark their reasoning.
+const REASONING: [(&str, &str); 4] = [
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<thought>", "</thought>"),
+];

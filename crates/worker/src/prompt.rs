@@ -11,6 +11,8 @@ mod scan;
 pub mod set;
 pub mod variables;
 
+use std::collections::BTreeMap;
+
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig};
 use tribunal_core::{BlobHash, Category, ReplyForm, Rubric};
 use tribunal_evidence::{Evidence, ShownFile};
@@ -20,7 +22,10 @@ pub use self::{
     run::RunPrompts,
     set::{BUILTIN, PromptSet},
 };
-use self::{set::REPLY_FIELDS, variables::TEMPLATES};
+use self::{
+    set::REPLY_FIELDS,
+    variables::{SHARED_TEMPLATES, TEMPLATES},
+};
 
 /// A prompt set that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -271,18 +276,42 @@ impl Prompts {
         )
     }
 
-    /// The message that asks again after an answer that cannot be used.
+    /// The message that asks again after an answer that cannot be used: for a verdict, or with
+    /// `ranking` for files.
     ///
     /// # Errors
     ///
     /// A template fails.
-    pub fn repair(&self, problem: &str, category: Category) -> Result<String, PromptError> {
+    pub fn repair(
+        &self,
+        problem: &str,
+        category: Category,
+        ranking: bool,
+    ) -> Result<String, PromptError> {
         let values = context! {
             problem => problem,
             category => category.name(),
             scale => scale(category),
+            ranking => ranking,
         };
         self.render("repair.md", values)
+    }
+
+    /// Whether the messages that all leaves share show the directory tree.
+    pub fn shows_tree(&self) -> bool {
+        SHARED_TEMPLATES.into_iter().any(|template| {
+            let compiled = self.environment.get_template(template);
+            compiled.is_ok_and(|compiled| compiled.undeclared_variables(false).contains("tree"))
+        })
+    }
+
+    /// For each field of a verdict beside its score, what it holds.
+    pub fn reply_fields(&self) -> BTreeMap<String, String> {
+        let holds = |(name, holds): (&str, &str)| {
+            let said = self.set.reply.get(name).cloned();
+            (name.to_owned(), said.unwrap_or_else(|| holds.to_owned()))
+        };
+        REPLY_FIELDS.into_iter().filter(|(name, _)| *name != "score").map(holds).collect()
     }
 
     /// The answer's fields in the order in which they are asked for.

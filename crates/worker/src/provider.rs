@@ -73,6 +73,20 @@ pub struct Message<'m> {
     pub content: &'m str,
 }
 
+/// What an answer is to hold, for the forms that carry a schema.
+#[derive(Clone, Copy, Debug)]
+pub enum Answer<'q> {
+    /// A verdict.
+    Verdict {
+        /// Whether the scale is fractional.
+        fractional: bool,
+        /// For each field beside the score, what it holds.
+        reply: &'q BTreeMap<String, String>,
+    },
+    /// Paths of files.
+    Ranking,
+}
+
 /// A question to the judge.
 #[derive(Clone, Debug)]
 pub struct Question<'q> {
@@ -84,8 +98,8 @@ pub struct Question<'q> {
     pub prefix: Bytes,
     /// The leaf's own messages.
     pub messages: Vec<Message<'q>>,
-    /// Whether the scale is fractional.
-    pub fractional: bool,
+    /// What the answer is to hold.
+    pub answer: Answer<'q>,
     /// What tells the provider which questions share a prefix; sent where the endpoint takes it.
     pub cache_key: Option<&'q str>,
 }

@@ -3,11 +3,20 @@
 //! Owns loading spec, rubric and prompt set, and rendering what a leaf's judge is shown. Knows no
 //! endpoint and calls nobody: who only wants to see a prompt needs no more than this.
 
-use tribunal_core::{BlobHash, Category, ReplyForm, Rubric, RunId, RunSpec, verdict::Shown};
-use tribunal_evidence::{Evidence, Vocabulary, tokens::DEFAULT_VOCABULARY};
+use std::collections::BTreeMap;
+
+use tribunal_core::{
+    BlobHash, Category, ReplyForm, Rubric, RunId, RunSpec,
+    canary::{self, Canary},
+    verdict::Shown,
+};
+use tribunal_evidence::{Evidence, Pool, Selected, Vocabulary, tokens::DEFAULT_VOCABULARY};
 use tribunal_store::{Store, StoreError};
 
-use crate::prompt::{self, PromptSet, Prompts, RunPrompts};
+use crate::{
+    prompt::{self, PromptSet, Prompts, RunPrompts},
+    select::Selector,
+};
 
 /// A run's spec with what it names.
 pub struct RecordedRun {
@@ -19,6 +28,8 @@ pub struct RecordedRun {
     pub rubric: Rubric,
     /// The same without the cut at a greatest depth, where there is one.
     uncut: Option<Rubric>,
+    /// Its canaries, each a rubric of one leaf.
+    canaries: Vec<Rubric>,
     prompts: Prompts,
     nonce: String,
 }
@@ -58,7 +69,27 @@ impl RecordedRun {
         let set: PromptSet = json(store, spec.prompt_set.hash).await?;
         let prompts = Prompts::compile(set).map_err(|error| unusable(&id, error))?;
         let nonce = prompt::nonce(&store.key().await?, &spec.submission.hash);
-        Ok(RecordedRun { id, spec, rubric, uncut, prompts, nonce })
+        let canaries: Option<Vec<Rubric>> = spec.canaries.iter().map(Canary::rubric).collect();
+        let canaries = canaries.ok_or_else(|| unusable(&id, "a canary of it is no leaf"))?;
+        Ok(RecordedRun { id, spec, rubric, uncut, canaries, prompts, nonce })
+    }
+
+    /// The leaf at this position: the rubric that it is of, and its index there. A canary is the only
+    /// leaf of a rubric of its own.
+    pub fn leaf(&self, position: u32) -> Option<(&Rubric, usize)> {
+        match position.checked_sub(canary::FIRST_POSITION) {
+            Some(n) => Some((self.canaries.get(n as usize)?, 0)),
+            None => Some((&self.rubric, self.rubric.by_position(position)?)),
+        }
+    }
+
+    /// Its prompts about leaves of `rubric`, which is its own or a canary's.
+    pub fn prompts_about<'r>(&'r self, rubric: &'r Rubric, form: ReplyForm) -> RunPrompts<'r> {
+        let prompts = self.prompts(form);
+        match std::ptr::eq(rubric, &self.rubric) {
+            true => prompts,
+            false => RunPrompts { rubric, whole: rubric, ..prompts },
+        }
     }
 
     /// Its prompts, with the answer asked for in this form.
@@ -73,13 +104,25 @@ impl RecordedRun {
         }
     }
 
-    /// The message that asks again after an answer that cannot be used.
+    /// The message that asks again after an answer that cannot be used: for a verdict, or with
+    /// `ranking` for files.
     ///
     /// # Errors
     ///
     /// A template fails.
-    pub fn repair(&self, problem: &str, category: Category) -> Result<String, ContextError> {
-        self.prompts.repair(problem, category).map_err(|error| unusable(&self.id, error))
+    pub fn repair(
+        &self,
+        problem: &str,
+        category: Category,
+        ranking: bool,
+    ) -> Result<String, ContextError> {
+        let repair = self.prompts.repair(problem, category, ranking);
+        repair.map_err(|error| unusable(&self.id, error))
+    }
+
+    /// For each field of a verdict beside its score, what it holds.
+    pub fn reply_fields(&self) -> BTreeMap<String, String> {
+        self.prompts.reply_fields()
     }
 
     /// The blob with the category's evidence.
@@ -113,12 +156,37 @@ impl RecordedRun {
             Some(hash) => hash,
             None => self.evidence_hash(category)?,
         };
-        let evidence = evidence(store, hash, shown.shrunk).await?;
-        let prompts = self.prompts(shown.reply_form.unwrap_or(self.spec.judge.reply_form));
+        let mut evidence = evidence(store, hash, shown.shrunk).await?;
+        let form = shown.reply_form.unwrap_or(self.spec.judge.reply_form);
+        let pool = evidence.pool.take();
+        let files = match pool {
+            Some(pool) => self.selected(store, pool, index, &shown.selected).await?.files,
+            None => Vec::new(),
+        };
+        let prompts = self.prompts(form);
         let failed = |error| unusable(&self.id, error);
         let shared = prompts.shared(evidence).map_err(failed)?;
-        let leaf = prompts.leaf(index, &[]).map_err(|error| unusable(&self.id, error))?;
+        let leaf = prompts.leaf(index, &files).map_err(|error| unusable(&self.id, error))?;
         Ok(vec![("system", shared.system), ("user", shared.shared), ("user", leaf)])
+    }
+
+    /// What the leaf at `index` was shown of a pool. `recorded` are the paths that its verdict
+    /// records; a judge's ranking is only known by them, and nothing is shown while there are none.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn selected(
+        &self,
+        store: &dyn Store,
+        pool: Pool,
+        index: usize,
+        recorded: &[String],
+    ) -> Result<Selected, ContextError> {
+        let selector = Selector::new(pool);
+        let ranking = selector.method().asks_judge().then_some(recorded);
+        let group = selector.group(&self.rubric, index);
+        selector.select(store, &self.rubric, &group, ranking).await
     }
 }
 

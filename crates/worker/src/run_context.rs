@@ -24,6 +24,7 @@ use crate::{
     limit::Limiter,
     provider::{Endpoint, Message, Provider},
     recorded::{ContextError, RecordedRun, evidence},
+    select::{Groups, Selector},
     verify::ShownTexts,
     warm,
 };
@@ -47,7 +48,12 @@ pub struct RunContext {
     form: AtomicUsize,
     /// Whether questions carry their prefix's key.
     sends_cache_key: AtomicBool,
-    store: Arc<dyn Store>,
+    /// What leaves that share their files share besides.
+    pub groups: Groups,
+    /// For each field of a verdict beside its score, what it holds.
+    pub reply_fields: BTreeMap<String, String>,
+    /// Where the run is.
+    pub store: Arc<dyn Store>,
 }
 
 /// What all leaves of a category share.
@@ -65,6 +71,10 @@ pub struct Shared {
     pub texts: ShownTexts,
     /// Text shown that addresses the judge.
     pub suspicions: Vec<Suspicion>,
+    /// The files' names as the judge sees them.
+    pub tree: String,
+    /// Where files are chosen for each leaf: what chooses them.
+    pub selector: Option<Selector>,
 }
 
 // === impl Shared ===
@@ -96,6 +106,7 @@ impl RunContext {
         let (provider, limiter) = endpoint(spec)
             .map_err(|what| ContextError::Unusable(format!("run {}: {what}", run.id)))?;
         let shared = spec.evidence.keys().map(|c| (*c, Default::default())).collect();
+        let reply_fields = run.reply_fields();
         let mut forms = vec![spec.judge.reply_form];
         forms.extend(spec.judge.fallback_forms.iter().filter(|f| **f != spec.judge.reply_form));
         Ok(RunContext {
@@ -107,6 +118,8 @@ impl RunContext {
             forms,
             form: AtomicUsize::new(0),
             sends_cache_key: AtomicBool::new(true),
+            groups: Groups::default(),
+            reply_fields,
             store,
         })
     }
@@ -159,7 +172,9 @@ impl RunContext {
             return Err(ContextError::Unusable(format!("no place for {category}")));
         };
         let build = async || -> Result<Arc<Shared>, ContextError> {
-            let evidence = evidence(&*self.store, hash, shrunk).await?;
+            let mut evidence = evidence(&*self.store, hash, shrunk).await?;
+            let selector = evidence.pool.take().map(Selector::new);
+            let tree = evidence.tree.clone();
             let texts = ShownTexts::new(&evidence);
             let suspicions = injection::scan(&evidence);
             let prompts = self.run.prompts(self.form());
@@ -174,7 +189,16 @@ impl RunContext {
             let prefix_hash = BlobHash::of(&prefix);
             let cache_key = prefix_hash.to_string()[..CACHE_KEY_DIGITS].to_owned();
             let warm = warm::Prefix::default();
-            Ok(Arc::new(Shared { prefix, prefix_hash, warm, cache_key, texts, suspicions }))
+            Ok(Arc::new(Shared {
+                prefix,
+                prefix_hash,
+                warm,
+                cache_key,
+                texts,
+                suspicions,
+                tree,
+                selector,
+            }))
         };
         cells[usize::from(shrunk)].get_or_try_init(build).await.cloned()
     }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use tribunal_core::verdict::Quote;
-use tribunal_evidence::Evidence;
+use tribunal_evidence::{Evidence, ShownFile};
 
 /// Shorter quotes prove nothing.
 const SHORTEST: usize = 3;
@@ -37,10 +37,16 @@ impl ShownTexts {
         Self(texts)
     }
 
-    /// Marks each quote as standing in its file or not.
-    pub fn verify(&self, quotes: &mut [Quote]) {
+    /// The files that a leaf is shown beside what all leaves are.
+    pub fn of_files(files: &[ShownFile]) -> Self {
+        Self(files.iter().map(|file| (file.path.clone(), folded(&file.text))).collect())
+    }
+
+    /// Marks each quote as standing in its file or not. `own` is what the leaf alone is shown.
+    pub fn verify(&self, own: Option<&ShownTexts>, quotes: &mut [Quote]) {
         for quote in quotes {
-            quote.verified = Some(self.contains(quote));
+            let in_own = own.is_some_and(|own| own.contains(quote));
+            quote.verified = Some(in_own || self.contains(quote));
         }
     }
 
@@ -88,7 +94,7 @@ mod tests {
         let verified = |file: &str, quote: &str| {
             let mut quotes =
                 [Quote { file: file.to_owned(), quote: quote.to_owned(), ..Quote::default() }];
-            shown.verify(&mut quotes);
+            shown.verify(None, &mut quotes);
             quotes[0].verified
         };
         assert_eq!(verified("src/a.py", "for epoch in range(10):\n  step(model)"), Some(true));
@@ -98,5 +104,10 @@ mod tests {
         assert_eq!(verified("src/a.py", "step(model) … def train"), Some(false));
         assert_eq!(verified("src/a.py", "…"), Some(false));
         assert_eq!(verified("src/a.py", ""), Some(false));
+        let own = ShownFile { path: "b.py".to_owned(), text: "y =  2\n".to_owned(), tokens: 3 };
+        let mut quotes =
+            [Quote { file: "b.py".to_owned(), quote: "y = 2".to_owned(), ..Quote::default() }];
+        shown.verify(Some(&ShownTexts::of_files(&[own])), &mut quotes);
+        assert_eq!(quotes[0].verified, Some(true), "what the leaf alone is shown");
     }
 }

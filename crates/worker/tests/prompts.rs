@@ -49,9 +49,10 @@ fn evidence(category: Category) -> Evidence {
         tree: "└── a.py".to_owned(),
         files: vec![file("a \"b\" <c>.py", "x = 1")],
         records: Vec::new(),
-        cuts: Vec::new(),
+        parts: Vec::new(),
         fits: true,
         tokens: 0,
+        pool: None,
     }
 }
 
@@ -93,7 +94,9 @@ fn the_builtin_sets_render_for_every_category_and_form() {
             let shared = shared.expect("a prompt");
             assert!(shared.shared.contains("x = 1\n</file nonce=\"00ff00ff00ff\">"), "{name}");
             assert!(!shared.system.contains("00ff") && !shared.system.contains("{{"), "{name}");
-            assert!(!prompts.repair("it is empty", category).expect("a prompt").is_empty());
+            let repair =
+                |ranking| prompts.repair("it is odd", category, ranking).expect("a prompt");
+            assert!(repair(false).contains("score being") && !repair(true).contains("score"));
         }
         let mut categories = Vec::new();
         for rubric in [&whole, &cut] {

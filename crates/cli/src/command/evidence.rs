@@ -9,9 +9,9 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tribunal_collector::{sanitize_line, text::thousands};
-use tribunal_core::Category;
+use tribunal_core::{Category, SelectionMethod};
 use tribunal_evidence::{
-    Evidence, FileRecord, FileState, Snapshot,
+    Evidence, FileRecord, FileState, PartRecord, Snapshot,
     snapshot::{REPRODUCE_LOG, REPRODUCTION_TIME},
 };
 use tribunal_store::{ModelStore, Store, SystemClock};
@@ -25,6 +25,7 @@ use crate::{
     prepare::{
         self,
         evidence::{Material, Texts, snapshot},
+        selection::Load,
     },
 };
 
@@ -40,6 +41,9 @@ pub(crate) struct EvidenceArgs {
     /// Which files each category is shown [default: the config's]
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
+    /// How files are chosen where not all fit [default: the config's]
+    #[arg(long, value_name = "METHOD")]
+    selection: Option<String>,
     /// The paper, as Markdown or text: it shares the window with the files
     #[arg(long, value_name = "FILE")]
     paper: Option<PathBuf>,
@@ -75,16 +79,41 @@ pub(crate) struct EvidenceDocument {
 struct CategoryDocument {
     /// Whether all of it fits the judge's window.
     fits: bool,
-    /// Tokens of all that is shown, the paper and other texts included.
+    /// Tokens of all that is shown, the paper and other texts included; without the files that are
+    /// chosen for each leaf.
     tokens: usize,
+    /// How files are chosen for each leaf; null where all of them fit.
+    selection: Option<SelectionDocument>,
     /// The directory tree as the judge sees it.
     tree: String,
+    /// Texts beside the files, in the order shown.
+    parts: Vec<PartDocument>,
     /// The category's files, by path.
     files: Vec<FileDocument>,
     /// Texts beside the files that are cut, such as `paper` or `log`.
     cuts: Vec<CutDocument>,
     /// Files of the submission that this category is not shown by its definition.
     other_files: usize,
+}
+
+/// How files are chosen for a leaf.
+#[derive(Debug, Serialize, JsonSchema)]
+struct SelectionDocument {
+    /// The method.
+    method: SelectionMethod,
+    /// Tokens that the files may take.
+    budget: usize,
+}
+
+/// A text beside the files.
+#[derive(Debug, Serialize, JsonSchema)]
+struct PartDocument {
+    /// `paper`, `addendum`, `judge_addendum`, `script`, `log` or `tree`.
+    part: String,
+    /// Tokens shown.
+    tokens: usize,
+    /// Tokens cut.
+    tokens_cut: usize,
 }
 
 /// A file of a category's view.
@@ -120,10 +149,11 @@ pub(crate) struct CutDocument {
 /// The submission, a text or the config cannot be used.
 pub(crate) async fn run(args: EvidenceArgs, context: &Context) -> anyhow::Result<Exit> {
     let profile = args.profile.as_ref();
-    let flags: Vec<FlagValue<'_>> = profile
-        .map(|profile| ("evidence.profile", profile.clone().into(), "--profile"))
-        .into_iter()
-        .collect();
+    let profile = profile.map(|name| ("evidence.profile", name.clone().into(), "--profile"));
+    let selection = args.selection.as_ref();
+    let selection =
+        selection.map(|name| ("evidence.selection", name.clone().into(), "--selection"));
+    let flags: Vec<FlagValue<'_>> = profile.into_iter().chain(selection).collect();
     let config = context.load(&flags)?;
     // Nobody is called, so no key has to be there.
     let judge = match &args.judge.base_url {
@@ -154,7 +184,8 @@ pub(crate) async fn run(args: EvidenceArgs, context: &Context) -> anyhow::Result
         categories: BTreeMap::new(),
     };
     for category in categories {
-        let evidence = material.assemble(category, args.code_only).await?.evidence;
+        let assembled = material.assemble(category, args.code_only, Load::ASSUMED).await?;
+        let evidence = assembled.evidence;
         document.categories.insert(category, CategoryDocument::new(evidence, &snapshot));
     }
     match context.json {
@@ -194,7 +225,14 @@ fn seconds(ms: i64) -> f64 {
 
 impl CategoryDocument {
     fn new(evidence: Evidence, snapshot: &Snapshot) -> Self {
-        let Evidence { records, cuts, fits, tokens, tree, .. } = evidence;
+        let records = evidence.all_records();
+        let cuts = CutDocument::of(&evidence);
+        let Evidence { parts, fits, tokens, tree, pool, .. } = evidence;
+        let part = |PartRecord { part, tokens, tokens_cut }: PartRecord| PartDocument {
+            part,
+            tokens,
+            tokens_cut,
+        };
         let beside = |path: &str| path == REPRODUCE_LOG || path == REPRODUCTION_TIME;
         let files = snapshot.files.iter().filter(|file| !beside(&file.path)).count();
         CategoryDocument {
@@ -202,8 +240,11 @@ impl CategoryDocument {
             tokens,
             tree,
             other_files: files.saturating_sub(records.len()),
+            selection: pool
+                .map(|pool| SelectionDocument { method: pool.method, budget: pool.room }),
+            parts: parts.into_iter().map(part).collect(),
             files: records.into_iter().map(Into::into).collect(),
-            cuts: cuts.into_iter().map(Into::into).collect(),
+            cuts,
         }
     }
 }
@@ -224,9 +265,15 @@ impl From<FileRecord> for FileDocument {
 
 // === impl CutDocument ===
 
-impl From<(String, usize)> for CutDocument {
-    fn from((part, tokens_cut): (String, usize)) -> Self {
-        CutDocument { part, tokens_cut }
+impl CutDocument {
+    /// The texts of the evidence that are cut.
+    pub(crate) fn of(evidence: &Evidence) -> Vec<CutDocument> {
+        let cut = evidence.parts.iter().filter(|part| part.tokens_cut > 0);
+        let document = |part: &PartRecord| CutDocument {
+            part: part.part.clone(),
+            tokens_cut: part.tokens_cut,
+        };
+        cut.map(document).collect()
     }
 }
 
@@ -252,7 +299,21 @@ fn render(document: &EvidenceDocument) -> String {
         let fits = if shown.fits { "all of it fits" } else { "not all of it fits" };
         let tokens = thousands(shown.tokens as u64);
         let _ = writeln!(text, "\n{category}: {tokens} tokens, {fits}");
-        text.push_str(&cut_lines(&shown.cuts));
+        if let Some(SelectionDocument { method, budget }) = &shown.selection {
+            let budget = thousands(*budget as u64);
+            let whom = if method.is_shared() { "the leaves of each parent" } else { "each leaf" };
+            let _ = writeln!(text, "  {method} chooses files for {whom}, up to {budget} tokens");
+        }
+        for PartDocument { part, tokens, tokens_cut } in &shown.parts {
+            let state = if *tokens_cut > 0 { "truncated" } else { "shown" };
+            let tokens = thousands(*tokens as u64);
+            let cut = match tokens_cut {
+                0 => String::new(),
+                cut => format!("  (budget: {} tokens cut)", thousands(*cut as u64)),
+            };
+            let name = part.replace('_', " ");
+            let _ = writeln!(text, "  {state:<9} {tokens:>9}  the {name}{cut}");
+        }
         text.push_str(&file_lines(&shown.files));
         match shown.other_files {
             0 => {}

@@ -68,19 +68,21 @@ pub(crate) async fn run(args: ExplainArgs, context: &Context) -> anyhow::Result<
     let config = context.load(&args.store.flags())?;
     let store = engine::store_with_runs(&config).await?;
     let run = engine::find_run(&store, &args.run).await?;
-    let RecordedRun { spec, rubric, .. } = RecordedRun::load(&*store, run.clone()).await?;
+    let recorded = RecordedRun::load(&*store, run.clone()).await?;
     let index = {
-        let bytes = store.blob(spec.rubric.hash).await?;
-        leaf::find(&args.leaf, &rubric, &Rubric::parse(&spec.rubric.name, &bytes)?)?
+        let RunSpec { rubric, .. } = &recorded.spec;
+        let bytes = store.blob(rubric.hash).await?;
+        leaf::find(&args.leaf, &recorded.rubric, &Rubric::parse(&rubric.name, &bytes)?)?
     };
-    let position = rubric.nodes()[index].position();
+    let position = recorded.rubric.nodes()[index].position();
     let stored = stored(&store, &run, position).await?;
     let sample = stored.as_ref().map_or(0, |stored| stored.sample);
     let shown = shown(stored.as_ref());
-    let evidence = match shown.as_ref().and_then(|shown| Some((shown, shown.evidence?))) {
-        Some((shown, hash)) => Some(recorded::evidence(&*store, hash, shown.shrunk).await?),
+    let evidence = match &shown {
+        Some(shown) => evidence(&store, &recorded, index, shown).await?,
         None => None,
     };
+    let RecordedRun { spec, rubric, .. } = recorded;
     let found = Found {
         record: store.run(&run).await?,
         attempts: store.attempts(&run, position, sample).await?,
@@ -116,6 +118,23 @@ async fn stored(
     let before = position.checked_sub(1).map(|before| (before, u32::MAX));
     let page = store.verdicts(run, before, 1).await?;
     Ok(page.into_iter().next().filter(|stored| stored.position == position))
+}
+
+/// The evidence that the leaf at `index` was shown, files that were chosen for it included.
+async fn evidence(
+    store: &Arc<dyn Store>,
+    run: &RecordedRun,
+    index: usize,
+    shown: &Shown,
+) -> anyhow::Result<Option<Evidence>> {
+    let Some(hash) = shown.evidence else { return Ok(None) };
+    let mut evidence = recorded::evidence(&**store, hash, shown.shrunk).await?;
+    if let Some(pool) = evidence.pool.clone() {
+        let selected = run.selected(&**store, pool, index, &shown.selected).await?;
+        evidence.tokens += selected.tokens;
+        evidence.records = evidence.records_with(selected.records);
+    }
+    Ok(Some(evidence))
 }
 
 /// The record of what the judge was shown, where one answered.

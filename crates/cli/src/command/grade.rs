@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Args;
-use tribunal_collector::check_writable;
+use tribunal_collector::{check_writable, progress_of_leaves};
 use tribunal_core::RunState;
 use tribunal_worker::Scope;
 
@@ -73,7 +73,9 @@ pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Ex
     if prepared.record.state == RunState::Paused {
         store.control(&run, RunState::Active, "").await?;
     }
-    let progress = store.progress(&run).await?;
+    let all = store.progress(&run).await?;
+    let any_open = all.pending + all.leased > 0;
+    let progress = progress_of_leaves(&*store, &run).await?;
     let open = progress.pending + progress.leased;
     if !pool.quiet {
         let simulated = if prepared.spec.judge.is_builtin_sim() { " (simulated)" } else { "" };
@@ -83,7 +85,7 @@ pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Ex
             "run {run} {begun}: {open} of {leaves} leaves to grade by {model}{simulated}"
         ));
     }
-    if open > 0 {
+    if any_open {
         let prices = judge.facts.prices;
         let before = progress.leaves - open;
         let shown = Arc::new(Progress::new(progress.leaves, before, pool.quiet, prices));

@@ -10,7 +10,7 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tribunal_core::{Category, Outcome, RunId, UngradedReason, Usage};
-use tribunal_evidence::{Evidence, FileState, Tokenizer};
+use tribunal_evidence::{Evidence, Tokenizer};
 use tribunal_store::{ModelStore, Store, SystemClock};
 use tribunal_worker::prompt::RunPrompts;
 
@@ -125,12 +125,13 @@ pub(crate) struct PlannedCategory {
     longest_tokens: u64,
 }
 
-/// Counts of leaves that make no call.
+/// Counts of leaves that make no call, and of calls that are no leaf's verdict.
 #[derive(Clone, Copy, Default)]
 struct Settled {
     by_rule: u64,
     reused: u64,
     done: u64,
+    rankings: u64,
 }
 
 /// Runs `tribunal plan`.
@@ -205,7 +206,7 @@ async fn plan(
     };
     let time = pace(config, judge, &mut assumptions).time(estimate.calls);
     let Usage { input, cached, .. } = estimate.expected;
-    let Settled { by_rule, reused, done } = settled;
+    let Settled { by_rule, reused, done, .. } = settled;
     Ok(PlanDocument {
         run,
         judge: judge.spec.name.clone(),
@@ -214,7 +215,7 @@ async fn plan(
         by_rule,
         reused,
         done,
-        calls: PlannedCalls { judge: estimate.calls, rank: 0 },
+        calls: PlannedCalls { judge: estimate.calls - settled.rankings, rank: settled.rankings },
         tokens: estimate.expected,
         cached_share: (input > 0).then(|| cached as f64 / input as f64),
         cost_usd: judge.facts.prices.as_ref().map(cost),
@@ -280,11 +281,15 @@ async fn questions(
         let tokens = vocabulary.count(&shared.system) + vocabulary.count(&shared.shared);
         prefixes.insert(*category, tokens as u64);
     }
+    let canaries: Vec<Category> =
+        draft.spec.canaries.iter().map(|canary| canary.category).collect();
     let window = facts.prompt_tokens(judge.spec.max_output_tokens);
     let mut categories: BTreeMap<Category, PlannedCategory> = BTreeMap::new();
     let mut groups: BTreeMap<Category, Group> = BTreeMap::new();
     let mut settled = Settled::default();
     let (mut over, mut first_over) = (0_u64, None);
+    // The parent whose leaves share the ranking that was counted last.
+    let mut ranked = None;
     for (index, task) in draft.tasks() {
         let prefix = prefixes.get(&task.category).copied().unwrap_or_default();
         let category = categories.entry(task.category).or_default();
@@ -298,7 +303,8 @@ async fn questions(
             settled.done += 1;
             continue;
         }
-        let own = draft.sizes.own(index);
+        let chosen = draft.chosen(task.category);
+        let own = draft.sizes.own(index) + chosen.map_or(0, |chosen| chosen.tokens as u64);
         category.asked += 1;
         category.longest_tokens = category.longest_tokens.max(models_own(prefix + own));
         let group = groups.entry(task.category).or_default();
@@ -307,9 +313,31 @@ async fn questions(
             prefix: models_own(prefix),
             own: group.own + models_own(own),
         };
+        if let Some(chosen) = chosen.filter(|chosen| chosen.method.asks_judge()) {
+            let parent = draft.rubric.nodes()[index].parent();
+            let shared = Some((task.category, parent)).filter(|_| chosen.method.is_shared());
+            if shared.is_none() || shared != ranked {
+                settled.rankings += 1;
+                group.leaves += 1;
+                group.own += models_own(draft.sizes.own(index));
+            }
+            ranked = shared;
+        }
         if prefix + own > window {
             over += 1;
             first_over.get_or_insert((draft.rubric.nodes()[index].leaf_index(), task.id));
+        }
+    }
+    for category in canaries {
+        let own = categories.get(&category).map_or(0, |planned| planned.longest_tokens);
+        let prefix = prefixes.get(&category).copied().unwrap_or_default();
+        let group = groups.entry(category).or_default();
+        group.leaves += 1;
+        group.prefix = models_own(prefix);
+        group.own += own.saturating_sub(models_own(prefix));
+        if draft.chosen(category).is_some_and(|chosen| chosen.method.asks_judge()) {
+            settled.rankings += 1;
+            group.leaves += 1;
         }
     }
     if let Some((leaf, id)) = first_over {
@@ -327,21 +355,22 @@ async fn questions(
 /// A category whose judge sees no file, or not all of them.
 fn warn_of_evidence(evidence: &Evidence, warnings: &mut Vec<String>) {
     let category = evidence.category;
-    if evidence.files.is_empty() {
+    if let Some(pool) = &evidence.pool {
+        warnings.push(format!(
+            "the evidence for {category} does not fit: {} chooses up to {} tokens of {} files for \
+             each leaf; `tribunal evidence` lists them",
+            pool.method,
+            pool.room,
+            pool.candidates().count()
+        ));
+    } else if evidence.files.is_empty() && evidence.script.is_none() {
         warnings.push(format!(
             "{category} leaves have no evidence: no file of the submission is shown for them"
         ));
-    } else if !evidence.fits {
-        let is = |state| evidence.records.iter().filter(|r| r.state == state).count();
-        warnings.push(format!(
-            "the evidence for {category} does not fit: {} files are cut and {} left out; `tribunal \
-             evidence` lists them",
-            is(FileState::Truncated),
-            is(FileState::Omitted)
-        ));
     }
-    for (part, tokens) in &evidence.cuts {
-        warnings.push(format!("the {part} is cut by {tokens} tokens for {category}"));
+    for part in evidence.parts.iter().filter(|part| part.tokens_cut > 0) {
+        let (name, tokens) = (part.part.replace('_', " "), part.tokens_cut);
+        warnings.push(format!("the {name} is cut by {tokens} tokens for {category}"));
     }
 }
 

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
-use tribunal_core::{Category, ReplyForm, Rubric, run::GradeOptions};
+use tribunal_core::{Category, ReplyForm, Rubric, SelectionMethod, run::GradeOptions};
 use tribunal_evidence::{Evidence, Tokenizer};
 use tribunal_store::{ModelStore, Store, SystemClock};
 use tribunal_worker::{
@@ -19,6 +19,7 @@ use tribunal_worker::{
         lint::{lint, variables_used},
         variables::{SHARED_TEMPLATES, TEMPLATES},
     },
+    select::Selector,
 };
 
 use crate::{
@@ -63,7 +64,13 @@ pub(crate) struct PromptDocument {
     reply_form: ReplyForm,
     /// The rule that decides the leaf without a call; nothing is sent then.
     rule: Option<String>,
-    /// What is sent, in order; without a call for selected files.
+    /// The question for files that the judge is asked before, behind the same shared messages; null
+    /// where it names none. The files in `messages` are then those whose words fit best, in place of
+    /// the judge's.
+    ranking: Option<PromptMessage>,
+    /// How files are chosen; null where all of them fit.
+    selection: Option<SelectionMethod>,
+    /// What is sent, in order.
     messages: Vec<PromptMessage>,
     /// Tokens of the messages.
     tokens: PromptTokens,
@@ -221,8 +228,9 @@ async fn render(
     };
     let nonce = prompt::nonce(&key, &spec.submission.hash);
     let mut messages = Vec::new();
+    let (mut selection, mut ranking) = (None, None);
     if rule.is_none() {
-        let evidence: Evidence =
+        let mut evidence: Evidence =
             serde_json::from_slice(&store.blob(spec.evidence[&category]).await?)?;
         let run = RunPrompts {
             spec: &spec,
@@ -232,10 +240,21 @@ async fn render(
             reply_form: spec.judge.reply_form,
             nonce: Some(&nonce),
         };
+        let mut files = Vec::new();
+        if let Some(selector) = evidence.pool.take().map(Selector::new) {
+            let (method, group) = (selector.method(), selector.group(&rubric, index));
+            selection = Some(method);
+            let mut guess = None;
+            if method.asks_judge() {
+                ranking = Some(message("user", run.rank(&group, &evidence.tree)?, false));
+                guess = Some(selector.guess(&*store, &rubric, &group).await?);
+            }
+            files = selector.select(&*store, &rubric, &group, guess.as_deref()).await?.files;
+        }
         let shared = run.shared(evidence)?;
         messages.push(message("system", shared.system, true));
         messages.push(message("user", shared.shared, true));
-        messages.push(message("user", run.leaf(index, &[])?, false));
+        messages.push(message("user", run.leaf(index, &files)?, false));
     }
     let sum = |shared: bool| {
         messages.iter().filter(|m| m.shared == shared).map(|m| m.tokens).sum::<usize>()
@@ -247,6 +266,8 @@ async fn render(
         model: spec.judge.model.clone(),
         reply_form: spec.judge.reply_form,
         rule,
+        ranking,
+        selection,
         messages,
         tokens: PromptTokens { shared, own, total: shared + own },
         cache_boundary_tokens: shared,
@@ -275,14 +296,15 @@ fn text(document: &PromptDocument) -> String {
             );
         }
         shared = message.shared;
-        let whose = if shared { "shared" } else { "the leaf's own" };
-        let _ = writeln!(
-            text,
-            "======== {} ({} tokens, {whose}) ========",
-            message.role, message.tokens
-        );
-        let newline = if message.content.ends_with('\n') { "" } else { "\n" };
-        let _ = writeln!(text, "{}{newline}", message.content);
+        if let Some(ranking) = document.ranking.as_ref().filter(|_| !shared) {
+            text.push_str(&block(ranking, "asked first, for files"));
+            let _ = writeln!(
+                text,
+                "======== the files below are those whose words fit best, in place of the judge's \
+                 ========\n"
+            );
+        }
+        text.push_str(&block(message, if shared { "shared" } else { "the leaf's own" }));
     }
     let _ = writeln!(
         text,
@@ -299,6 +321,12 @@ fn text(document: &PromptDocument) -> String {
         document.window
     );
     text
+}
+
+fn block(message: &PromptMessage, whose: &str) -> String {
+    let PromptMessage { role, tokens, content, .. } = message;
+    let newline = if content.ends_with('\n') { "" } else { "\n" };
+    format!("======== {role} ({tokens} tokens, {whose}) ========\n{content}{newline}\n")
 }
 
 // === check ===

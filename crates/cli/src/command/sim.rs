@@ -56,12 +56,18 @@ pub(crate) struct SimArgs {
     /// Share of calls answered with something that is no verdict
     #[arg(long, value_name = "R", default_value_t = 0.0)]
     malformed_rate: f64,
+    /// Share of rankings of files that cannot be used
+    #[arg(long, value_name = "R", default_value_t = 0.0)]
+    unusable_ranking_rate: f64,
     /// Share of calls refused
     #[arg(long, value_name = "R", default_value_t = 0.0)]
     refusal_rate: f64,
     /// Share of calls whose connection breaks in mid-answer
     #[arg(long, value_name = "R", default_value_t = 0.0)]
     reset_rate: f64,
+    /// Obey text of the submission that asks for full marks
+    #[arg(long)]
+    gullible: bool,
     /// Seed of everything that is drawn
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -101,8 +107,10 @@ pub(crate) async fn run(args: SimArgs) -> anyhow::Result<Exit> {
         error_rate: args.error_rate,
         timeout_rate: args.timeout_rate,
         malformed_rate: args.malformed_rate,
+        unusable_ranking_rate: args.unusable_ranking_rate,
         refusal_rate: args.refusal_rate,
         reset_rate: args.reset_rate,
+        gullible: args.gullible,
         seed: args.seed,
         models: args.models,
         api_key,

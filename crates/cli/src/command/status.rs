@@ -8,6 +8,7 @@ use clap::Args;
 use comfy_table::{Table, presets::NOTHING};
 use schemars::JsonSchema;
 use serde::Serialize;
+use tribunal_collector::progress_of_leaves;
 use tribunal_core::{RunId, RunState, UngradedReason};
 use tribunal_store::{RunRecord, Store};
 
@@ -135,7 +136,7 @@ async fn status(
     config: &Config,
     record: RunRecord,
 ) -> anyhow::Result<RunStatus> {
-    let progress = store.progress(&record.run.id).await?;
+    let progress = progress_of_leaves(&**store, &record.run.id).await?;
     let totals = store.totals(&record.run.id).await?;
     let open = progress.pending + progress.leased;
     let missing = progress.ungraded.values().any(|count| *count > 0);

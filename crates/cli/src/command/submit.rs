@@ -5,6 +5,7 @@
 use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
+use tribunal_collector::progress_of_leaves;
 use tribunal_core::RunId;
 
 use crate::{
@@ -53,7 +54,7 @@ pub(crate) async fn run(args: SubmitArgs, context: &Context) -> anyhow::Result<E
     if let Some(weight) = args.share.weight {
         store.set_weight(&run, weight).await?;
     }
-    let leaves = store.progress(&run).await?.leaves;
+    let leaves = progress_of_leaves(&*store, &run).await?.leaves;
     store.close().await?;
     if context.json {
         let new = prepared.new_tasks;

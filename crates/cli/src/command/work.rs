@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use clap::Args;
+use tribunal_collector::progress_of_leaves;
 use tribunal_core::RunState;
 use tribunal_worker::{PoolEnd, Scope};
 
@@ -48,7 +49,7 @@ pub(crate) async fn run(args: WorkArgs, context: &Context) -> anyhow::Result<Exi
     for record in store.runs().await? {
         let here = run.as_ref().is_none_or(|run| *run == record.run.id);
         if here && record.state == RunState::Active {
-            let progress = store.progress(&record.run.id).await?;
+            let progress = progress_of_leaves(&*store, &record.run.id).await?;
             leaves += progress.leaves;
             open += progress.pending + progress.leased;
         }

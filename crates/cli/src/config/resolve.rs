@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use tribunal_core::SelectionMethod;
 use tribunal_worker::prompt::BUILTIN;
 
 use super::{
@@ -23,6 +24,14 @@ use super::{
 
 /// The profiles of evidence.
 const PROFILES: [&str; 2] = ["paperbench", "default"];
+/// How files are chosen where not all of them fit.
+const SELECTIONS: [Option<SelectionMethod>; 5] = [
+    None,
+    Some(SelectionMethod::Judge),
+    Some(SelectionMethod::JudgeShared),
+    Some(SelectionMethod::Lexical),
+    Some(SelectionMethod::LexicalShared),
+];
 /// The levels of the log.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// The forms of the log.
@@ -85,6 +94,7 @@ fn run(reader: &mut Reader<'_>) -> RunSettings {
         max_prior_nodes: (prior > 0).then_some(prior),
         prompt_set: prompt_set(reader),
         require_evidence: reader.boolean("run.require_evidence"),
+        canaries: reader.small("run.canaries", 0..=1_000),
     }
 }
 
@@ -135,6 +145,9 @@ fn evidence(reader: &mut Reader<'_>) -> EvidenceSettings {
         token_budget: (budget > 0).then_some(budget),
         file_max_bytes: reader.unsigned("evidence.file_max_bytes", 1_024..=1 << 30),
         profile: reader.choice("evidence.profile", &PROFILES, |profile| profile).to_owned(),
+        selection: reader.choice("evidence.selection", &SELECTIONS, |selection| {
+            selection.map_or("auto", SelectionMethod::name)
+        }),
     }
 }
 

@@ -9,16 +9,21 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tribunal_core::{BlobHash, Category};
+use tribunal_core::{BlobHash, Category, SelectionMethod};
 use tribunal_evidence::{
-    Assembler, Evidence, FileEntry, Limits, Profile, Snapshot, SnapshotError, View,
+    Assembler, Evidence, FileEntry, Limits, Pool, Profile, Snapshot, SnapshotError, Tokenizer as _,
+    View,
     assemble::Context,
+    pool::INDEXED_BYTES,
     snapshot::{REPRODUCE_LOG, REPRODUCE_SH},
 };
 use tribunal_store::Store;
 use tribunal_worker::rule;
 
-use super::read;
+use super::{
+    read,
+    selection::{Load, Prompted, cheapest},
+};
 use crate::{
     baseline,
     config::{Config, judge::ResolvedJudge},
@@ -140,7 +145,8 @@ impl Material<'_> {
         View::new(self.snapshot, Category::ResultAnalysis, None, false, &profile).touched
     }
 
-    /// Assembles the category's evidence.
+    /// Assembles the category's evidence: whole, or where that exceeds the budget its files to choose
+    /// from, in the way that the config says or that is the cheapest for `load`.
     ///
     /// # Errors
     ///
@@ -149,6 +155,7 @@ impl Material<'_> {
         &self,
         category: Category,
         code_only: bool,
+        load: Load,
     ) -> anyhow::Result<Assembled> {
         let facts = &self.judge.facts;
         let vocabulary = facts.vocabulary()?;
@@ -176,10 +183,54 @@ impl Material<'_> {
             };
             assembler.file(file, content.as_deref());
         }
+        let evidence = match assembler.fits() {
+            true => assembler.finish(),
+            false => self.pooled(assembler, &view, load).await?,
+        };
         let untouched = category == Category::ResultAnalysis && !view.touched;
         let rule = baseline::rule(&self.judge.spec)
             .or_else(|| untouched.then(|| rule::NOTHING_REPRODUCED.to_owned()));
-        Ok(Assembled { evidence: assembler.finish(), rule })
+        Ok(Assembled { evidence, rule })
+    }
+
+    /// The evidence with the view's files to choose from.
+    async fn pooled(
+        &self,
+        assembler: Assembler<'_>,
+        view: &View<'_>,
+        load: Load,
+    ) -> anyhow::Result<Evidence> {
+        let facts = &self.judge.facts;
+        let (vocabulary, profile) = (facts.vocabulary()?, view.profile);
+        let (name, tokenizer) = (&profile.name, &facts.tokenizer);
+        let configured = self.config.evidence.selection;
+        let mut pool = Pool::new(SelectionMethod::Lexical, 0, name, tokenizer);
+        let mut left = INDEXED_BYTES;
+        for file in view.files.iter().filter(|file| !assembler.shows_elsewhere(file)) {
+            let tokens = match file.text.filter(|_| file.bytes <= left) {
+                None => None,
+                Some(hash) => {
+                    left -= file.bytes;
+                    let text = self.blob(hash).await?;
+                    Some(vocabulary.count(&profile.render(&file.path, &text)))
+                }
+            };
+            pool.push(file, tokens);
+        }
+        let mut evidence = assembler.into_pool(|room| Pool { room, ..pool });
+        let shared = evidence.tokens;
+        if let Some(pool) = &mut evidence.pool {
+            pool.method = configured.unwrap_or_else(|| {
+                let files = pool.ranked_tokens();
+                let method = cheapest(facts.prices, load, Prompted { shared, files });
+                if !method.asks_judge() {
+                    // As much as ten ranked files would show, and no more than that.
+                    pool.room = files;
+                }
+                method
+            });
+        }
+        Ok(evidence)
     }
 
     async fn text(&self, path: &str) -> anyhow::Result<Option<String>> {

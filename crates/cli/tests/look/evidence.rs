@@ -49,13 +49,22 @@ fn the_examples_files_are_listed_by_category() {
     assert_eq!(stats["bytes"].as_u64(), Some(size));
     assert_eq!((&stats["state"], &stats["reason"]), (&json!("shown"), &Value::Null));
     assert_eq!(stats["tokens_cut"], 0);
+    let parts = code["parts"].as_array().expect("parts");
+    let names: Vec<&str> = parts.iter().filter_map(|part| part["part"].as_str()).collect();
+    assert_eq!(names, ["paper", "script", "tree"]);
+    let of_parts: u64 = parts.iter().filter_map(|part| part["tokens"].as_u64()).sum();
+    let script = file(code, "reproduce.sh")["tokens"].as_u64();
+    assert_eq!(script, parts[1]["tokens"].as_u64(), "it is shown once, as the script");
     let of_files: u64 = code["files"]
         .as_array()
         .expect("files")
         .iter()
         .map(|file| file["tokens"].as_u64().expect("tokens"))
         .sum();
-    assert!(code["tokens"].as_u64().is_some_and(|all| all > of_files), "the paper counts too");
+    // Each file has a fence of 40 tokens; the script's is its part's.
+    let fences = 40 * (shown.len() as u64 - 1);
+    let script = script.unwrap_or_default();
+    assert_eq!(code["tokens"].as_u64(), Some(of_parts + of_files - script + fences));
     assert!(code["tree"].as_str().is_some_and(|tree| tree.contains("└── tasks.py")));
     let results = [
         "README.md",
@@ -70,6 +79,7 @@ fn the_examples_files_are_listed_by_category() {
     let text = example.text(&["evidence", "submission", "--category", "result-analysis"]);
     assert!(text.contains("\nResult Analysis: ") && !text.contains("Code"), "{text}");
     assert!(text.contains("results/sweep.csv"), "{text}");
+    assert!(text.contains("  the script\n") && text.contains("  the log\n"), "{text}");
     assert!(text.contains("7 other files are not shown"), "{text}");
 }
 
@@ -101,11 +111,13 @@ fn what_is_left_out_is_listed_with_its_reason() {
     let code = &document["categories"]["Code Development"];
     assert_eq!(code["fits"], false);
     let files = code["files"].as_array().expect("files");
-    let cut: Vec<&Value> = files.iter().filter(|file| file["reason"] == "budget").collect();
-    assert!(!cut.is_empty(), "{files:?}");
-    assert!(cut.iter().any(|file| file["tokens_cut"].as_u64().is_some_and(|cut| cut > 0)));
-    let shown: u64 = files.iter().filter_map(|file| file["tokens"].as_u64()).sum();
-    assert!(shown <= 4_000, "{shown}");
+    let chosen: Vec<&Value> = files.iter().filter(|file| file["reason"] == "selection").collect();
+    assert_eq!(chosen.len(), files.len() - 2, "all but the link and the binary: {files:?}");
+    assert!(chosen.iter().all(|file| file["tokens_cut"].as_u64().is_some_and(|cut| cut > 0)));
+    assert!(code["selection"]["budget"].as_u64().is_some_and(|budget| budget <= 4_000));
+    assert!(code["tokens"].as_u64().is_some_and(|tokens| tokens < 1_000), "the tree alone");
+    let text = example.text(&["evidence", "submission", "--code-only"]);
+    assert!(text.contains("chooses files for the leaves of each parent"), "{text}");
 }
 
 #[test]

@@ -32,6 +32,7 @@ struct Head<'c> {
     token_usage: Value,
     // Fields that PaperBench does not read.
     simulated: bool,
+    canaries_failed: Option<u64>,
     model: &'c str,
     run: &'c RunId,
 }
@@ -58,6 +59,7 @@ pub(super) fn open<'c>(
         completer_config: None,
         token_usage: json!({ run.model.as_str(): {"in": usage.input, "out": usage.output} }),
         simulated: collected.simulated(),
+        canaries_failed: collected.canaries().map(|canaries| canaries.failed),
         model: &run.model,
         run: &run.id,
     })?;

@@ -12,7 +12,7 @@ use tribunal_core::{
 };
 
 use super::{Context, Format, LeafRecord, file::AtomicFile, file::WholeFile};
-use crate::{document::GradeState, summary::ScoreSummary};
+use crate::{canary::Canaries, document::GradeState, summary::ScoreSummary};
 
 /// The document's fields before `tree`.
 #[derive(Serialize)]
@@ -23,6 +23,7 @@ struct Head<'c> {
     simulated: bool,
     judge: &'c str,
     model: &'c str,
+    canaries: Option<&'c Canaries>,
     summary: &'c ScoreSummary,
 }
 
@@ -44,6 +45,7 @@ pub(super) fn open<'c>(
         simulated: collected.simulated(),
         judge: &run.judge,
         model: &run.model,
+        canaries: collected.canaries(),
         summary: collected.summary(),
     })?;
     head.pop();

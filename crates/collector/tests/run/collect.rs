@@ -66,6 +66,7 @@ async fn the_document_has_the_promised_fields() {
         "by_category",
         "ungraded_leaves",
         "outcomes",
+        "canaries",
         "calls",
         "tokens",
         "cost_usd",

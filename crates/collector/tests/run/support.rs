@@ -77,6 +77,7 @@ fn spec(rubric: BlobHash, options: GradeOptions) -> RunSpec {
         judge_addendum: None,
         submission: input("submission"),
         evidence: BTreeMap::new(),
+        selection: BTreeMap::new(),
         options,
         judge: JudgeSpec {
             name: "test judge".to_owned(),
@@ -93,6 +94,7 @@ fn spec(rubric: BlobHash, options: GradeOptions) -> RunSpec {
         prompt_set: input("prompts"),
         max_prior_nodes: None,
         require_evidence: false,
+        canaries: Vec::new(),
         generation: 0,
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     chance,
     faults::{self, Fault},
     question::Question,
+    ranking::RankQuestion,
     reply::{Choice, Form, Tokens},
     request::{ApiError, ChatRequest, set_headers},
     segment::Segment,
@@ -40,6 +41,8 @@ pub(super) struct Prompt {
     /// The texts in order, each with the index of its message.
     texts: Vec<(usize, Arc<Segment>)>,
     question: Question,
+    /// The question for files, where it is one.
+    ranking: Option<RankQuestion>,
     tokens: u64,
 }
 
@@ -103,8 +106,10 @@ impl App {
             .iter()
             .rev()
             .filter(|(n, _)| role(*n) != "assistant")
-            .find_map(|(_, segment)| segment.question().cloned());
-        let question = asked.unwrap_or_else(|| {
+            .find(|(_, segment)| segment.question().is_some());
+        let ranking = asked.and_then(|(_, segment)| segment.ranking().cloned());
+        let question = asked.and_then(|(_, segment)| segment.question().cloned());
+        let question = question.unwrap_or_else(|| {
             let last = texts.iter().map(|(n, _)| *n).rfind(|n| role(*n) == "user");
             let words = texts.iter().filter(|(n, _)| Some(*n) == last);
             let words: String = words.map(|(_, segment)| segment.text()).collect();
@@ -112,7 +117,7 @@ impl App {
         });
         let overhead = MESSAGE_TOKENS * (request.messages.len() as u64 + 1);
         let tokens = overhead + texts.iter().map(|(_, segment)| segment.tokens()).sum::<u64>();
-        Ok(Prompt { texts, question, tokens })
+        Ok(Prompt { texts, question, ranking, tokens })
     }
 
     /// Answers a call that could be read, or refuses to.
@@ -145,7 +150,10 @@ impl App {
         let prefixes = self.prefixes_of(&request, &prompt);
         let cached = self.prefixes.cached_tokens(&prefixes);
         let decision = self.decide(&request, &prompt);
-        let choice = self.choose(fault, &request, &decision);
+        let choice = match &prompt.ranking {
+            Some(ranking) => self.rank(fault, call.ordinal, &request, ranking, &prompt),
+            None => self.choose(fault, &request, request.form.render(&decision)),
+        };
         self.limiter.charge_tokens(now, choice.tokens);
         let limits = self.limiter.headers(now);
         if !self.wait(self.latency(call.ordinal)).await {
@@ -163,7 +171,7 @@ impl App {
         } else {
             json_response(body)
         };
-        if fault.is_none() && choice.finish_reason == "stop" {
+        if fault.is_none() && choice.finish_reason == "stop" && prompt.ranking.is_none() {
             let unknown = decision.basis == Basis::Unlabelled;
             self.counters.answer(&prompt.question, unknown);
         }
@@ -182,19 +190,37 @@ impl App {
         })
     }
 
-    fn choose(&self, fault: Option<Fault>, request: &ChatRequest, decision: &Decision) -> Choice {
+    fn choose(&self, fault: Option<Fault>, request: &ChatRequest, content: String) -> Choice {
         let cap = request.max_tokens;
         match fault {
             Some(Fault::Malformed) => {
                 let count = self.counters.malformed.fetch_add(1, Relaxed);
-                let content = request.form.render(decision);
                 faults::malformed(count, &request.form, content, cap)
             }
             Some(Fault::Refusal) => faults::refusal(self.counters.refusals.fetch_add(1, Relaxed)),
-            Some(Fault::Error | Fault::Timeout | Fault::Reset) | None => {
-                Choice::of(request.form.render(decision), cap)
-            }
+            Some(Fault::Error | Fault::Timeout | Fault::Reset) | None => Choice::of(content, cap),
         }
+    }
+
+    /// The answer to a question for files.
+    fn rank(
+        &self,
+        fault: Option<Fault>,
+        ordinal: u64,
+        request: &ChatRequest,
+        ranking: &RankQuestion,
+        prompt: &Prompt,
+    ) -> Choice {
+        if fault.is_none() && faults::spoils_ranking(&self.config, ordinal) {
+            let count = self.counters.unusable_rankings.fetch_add(1, Relaxed);
+            return faults::unusable_ranking(count, &request.form, request.max_tokens);
+        }
+        if fault.is_none() {
+            self.counters.rankings.fetch_add(1, Relaxed);
+        }
+        let paths = prompt.texts.iter().flat_map(|(_, segment)| segment.paths());
+        let paths: Vec<&str> = paths.map(String::as_str).collect();
+        self.choose(fault, request, request.form.render_files(&ranking.answer(&paths)))
     }
 
     fn prefixes_of(&self, request: &ChatRequest, prompt: &Prompt) -> Prefixes {

@@ -1,8 +1,11 @@
 //! Replies in JSON.
 //!
-//! Owns the reply's fields. The answer is one object and the whole reply, or the only fenced block
-//! in it: JSON somewhere in prose may be the candidate's.
+//! Owns the reply's fields. The answer is one object and the whole reply, in a fenced block or not:
+//! JSON somewhere in prose may be the candidate's. A field that stands there twice is ambiguous.
 
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 use tribunal_core::{
     Category,
@@ -41,13 +44,41 @@ pub(super) fn parse(content: &str, category: Category) -> Result<Parsed, BadRepl
 }
 
 /// The object that the reply is.
-fn object(content: &str) -> Result<Map<String, Value>, BadReply> {
+pub(super) fn object(content: &str) -> Result<Map<String, Value>, BadReply> {
     let candidate = fenced(content).unwrap_or(content);
     match serde_json::from_str(candidate) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(BadReply("it is JSON but not an object".to_owned())),
+        Ok(Once(object)) => Ok(object),
         Err(error) if error.is_eof() => Err(BadReply("its JSON is cut off".to_owned())),
         Err(error) => Err(BadReply(format!("it is not one JSON object: {error}"))),
+    }
+}
+
+/// An object whose fields stand there once.
+struct Once(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Once {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Once;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Once, A::Error> {
+                let mut object = Map::new();
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    if object.insert(name.clone(), value).is_some() {
+                        return Err(A::Error::custom(format!("it has `{name}` twice")));
+                    }
+                }
+                Ok(Once(object))
+            }
+        }
+
+        deserializer.deserialize_map(Fields)
     }
 }
 
@@ -106,6 +137,7 @@ mod tests {
             r#"The file says {"score": 1}."#,
             "```json\n{\"score\":1}\n```\n```json\n{\"score\":0}\n```",
             r#"{"score":1} {"score":0}"#,
+            r#"{"score":1,"score":0}"#,
         ] {
             assert!(score(bad).is_err(), "{bad}");
         }

@@ -1,8 +1,8 @@
 //! Replies in prose that end in a score section.
 //!
-//! Owns finding the one score: the number that the last section headed Score begins with, or the
-//! one that its sentence assigns. Two that differ, or none, is a problem. Fenced blocks and quoted
-//! lines are quotations and count for nothing.
+//! Owns finding the one score: the number that a section headed Score begins with, or the one that
+//! its sentence assigns. Two that differ, in one section or in two, or none, is a problem. Fenced
+//! blocks and quoted lines are quotations and count for nothing.
 
 use tribunal_core::{Category, verdict::Rationale};
 
@@ -14,12 +14,23 @@ const HEADINGS: [&str; 5] = ["expectations", "reality", "evidence", "explanation
 /// Words between "score" and the number that it assigns.
 const ASSIGNING: [&str; 8] = ["of", "is", "a", "be", "as", "=", "would", "final"];
 
+/// Words behind a number that make it one of several.
+const JOINING: [&str; 7] = ["or", "out", "of", "to", "and", "/", "%"];
+
+/// Words of a line that holds little more than a number.
+const SHORT_LINE: usize = 3;
+
 pub(super) fn parse(content: &str, category: Category) -> Result<Parsed, BadReply> {
     let sections = sections(content);
     let last = |name: &str| sections.iter().rev().find(|section| section.0 == name);
     let (_, body) = last("score")
         .ok_or_else(|| BadReply("it has no section with the heading `# Score`".to_owned()))?;
     let score = score(body)?;
+    // A score that is quoted without a mark looks like the judge's own.
+    let before = sections.iter().filter(|section| section.0 == "score");
+    if before.filter_map(|(_, body)| first_number(body)).any(|other| other != score) {
+        return Err(BadReply("it has several sections `# Score`, and they differ".to_owned()));
+    }
     let text = |name: &str| last(name).map_or(String::new(), |(_, body)| body.trim().to_owned());
     let mut explanation = text("explanation");
     if explanation.is_empty() {
@@ -41,12 +52,11 @@ pub(super) fn parse(content: &str, category: Category) -> Result<Parsed, BadRepl
 /// The one score that the section's body states.
 fn score(body: &str) -> Result<f64, BadReply> {
     let problem = |words: &str| BadReply(format!("below `# Score` stands {words}"));
-    let words: Vec<&str> =
-        body.split_whitespace().map(unmarked).filter(|w| !w.is_empty()).collect();
+    let words = words(body);
     let Some(first) = words.first() else { return Err(problem("nothing")) };
     let mut stated: Vec<f64> = Vec::new();
     if let Some(number) = number(first) {
-        if words.get(1).is_some_and(|next| ["or", "out", "of", "to", "and"].contains(next)) {
+        if words.get(1).is_some_and(|next| JOINING.contains(next)) {
             return Err(problem("more than one number"));
         }
         stated.push(number);
@@ -58,6 +68,11 @@ fn score(body: &str) -> Result<f64, BadReply> {
             stated.extend(rest.get(skipped).and_then(|word| number(word)));
         }
     }
+    if !stated.is_empty() {
+        // A line of little more than a number states one too: `0`, below `1`.
+        let short = body.lines().map(self::words).filter(|words| words.len() <= SHORT_LINE);
+        stated.extend(short.flatten().filter_map(number));
+    }
     match stated[..] {
         [] => Err(problem("no number")),
         [first, ref others @ ..] if others.iter().all(|other| *other == first) => Ok(first),
@@ -65,9 +80,63 @@ fn score(body: &str) -> Result<f64, BadReply> {
     }
 }
 
-/// A word without the marks around it.
+/// The number that a section's body begins with.
+fn first_number(body: &str) -> Option<f64> {
+    words(body).first().and_then(|word| number(word))
+}
+
+/// The words of a text without the marks around them.
+fn words(text: &str) -> Vec<&str> {
+    text.split_whitespace().map(unmarked).filter(|word| !word.is_empty()).collect()
+}
+
+/// A word without the marks around it: emphasis, quotes, brackets, points. What changes a number, such
+/// as a sign, a per cent or a stroke, stays.
 fn unmarked(word: &str) -> &str {
-    word.trim_matches(|c: char| !c.is_alphanumeric() && c != '-' && c != '=').trim_end_matches('-')
+    let mark = |c: char| {
+        matches!(
+            c,
+            '*' | '_'
+                | '`'
+                | '"'
+                | '\''
+                | '#'
+                | '('
+                | ')'
+                | '['
+                | ']'
+                | '{'
+                | '}'
+                | '.'
+                | ','
+                | ':'
+                | ';'
+                | '!'
+                | '?'
+                | '|'
+                | '“'
+                | '”'
+                | '‘'
+                | '’'
+                | '「'
+                | '」'
+                | '。'
+                | '，'
+                | '：'
+                | '•'
+                | '…'
+                | '\u{fe0f}'
+                | '\u{20e3}'
+                | '\u{feff}'
+                | '\u{200b}'
+        )
+    };
+    let word = word.trim_matches(mark);
+    // Dashes between words are none of theirs.
+    if word.chars().all(|c| matches!(c, '-' | '–' | '—' | '→')) {
+        return "";
+    }
+    word.trim_end_matches(['-', '–', '—']).trim_end_matches(mark)
 }
 
 /// A whole word as a number: `0/1` and `1st` are none.

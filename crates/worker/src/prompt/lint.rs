@@ -140,15 +140,16 @@ fn trials(prompts: &Prompts) -> BTreeSet<PromptProblem> {
                 tree: text().unwrap_or_default(),
                 files: if present { vec![file()] } else { Vec::new() },
                 records: Vec::new(),
-                cuts: Vec::new(),
+                parts: Vec::new(),
                 fits: !present,
                 tokens: 0,
+                pool: None,
             };
             tried(prompts.shared(evidence.clone(), present, present, nonce).map(|_| ()));
             // Seen, but not there; and all files left to the leaves.
             let evidence = Evidence { files: Vec::new(), ..evidence };
             tried(prompts.shared(evidence, true, true, nonce).map(|_| ()));
-            tried(prompts.repair("it is empty", category).map(|_| ()));
+            tried(prompts.repair("it is empty", category, present).map(|_| ()));
         }
         for reply_form in [ReplyForm::JsonSchema, ReplyForm::JsonObject, ReplyForm::Text] {
             let max_prior_nodes = if present { None } else { Some(0) };

@@ -4,9 +4,9 @@
 //! want to see them.
 
 use tribunal_core::{Category, ReplyForm, Rubric, RunSpec};
-use tribunal_evidence::{Evidence, ShownFile};
+use tribunal_evidence::{Evidence, ShownFile, pool::RANKED_FILES};
 
-use super::{LeafPrompt, PromptError, Prompts, SharedPrompt};
+use super::{LeafPrompt, PromptError, Prompts, RankPrompt, SharedPrompt};
 
 /// A run's prompts.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +52,24 @@ impl RunPrompts<'_> {
             max_prior_nodes: self.spec.max_prior_nodes.map(|max| max as usize),
             reply_form: self.reply_form,
             files,
+            nonce: self.nonce,
+        })
+    }
+
+    /// The question for the files that the leaves at `indices` need, one or siblings; not empty.
+    /// `tree` is that of their category.
+    ///
+    /// # Errors
+    ///
+    /// A template fails.
+    pub fn rank(&self, indices: &[usize], tree: &str) -> Result<String, PromptError> {
+        self.prompts.rank(&RankPrompt {
+            rubric: self.rubric,
+            indices,
+            max_prior_nodes: self.spec.max_prior_nodes.map(|max| max as usize),
+            tree: (!self.prompts.shows_tree()).then_some(tree),
+            max_files: RANKED_FILES,
+            reply_form: self.reply_form,
             nonce: self.nonce,
         })
     }

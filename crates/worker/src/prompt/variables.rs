@@ -50,7 +50,7 @@ pub const RANK: [&str; 7] =
     ["prior", "category", "criteria", "tree", "max_files", "reply_form", "nonce"];
 
 /// Variables of `repair.md`.
-pub const REPAIR: [&str; 3] = ["problem", "category", "scale"];
+pub const REPAIR: [&str; 4] = ["problem", "category", "scale", "ranking"];
 
 /// Whether the template stands before the line.
 pub fn is_shared(template: &str) -> bool {

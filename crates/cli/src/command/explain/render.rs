@@ -157,12 +157,13 @@ fn evidence(shown: &ShownDocument, category: Category) -> String {
         let _ = writeln!(text, "  with {}", shown.parts.join(", "));
     }
     text.push_str(&cut_lines(&shown.cuts));
-    if !shown.selected.is_empty() {
-        let _ = writeln!(
-            text,
-            "  selected for this leaf: {}",
-            sanitize_line(&shown.selected.join(", "))
-        );
+    if let Some(method) = shown.selection {
+        let whom = if method.is_shared() { "the leaves of its parent" } else { "this leaf" };
+        let files = match shown.selected.is_empty() {
+            true => "none".to_owned(),
+            false => sanitize_line(&shown.selected.join(", ")),
+        };
+        let _ = writeln!(text, "  chosen for {whom} ({method}): {files}");
     }
     text.push_str(&file_lines(&shown.files));
     text

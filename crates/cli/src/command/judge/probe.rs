@@ -4,6 +4,7 @@
 //! what follows from it, is `check`'s.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     time::{Duration, Instant},
 };
@@ -11,7 +12,7 @@ use std::{
 use tribunal_core::{Category, FailureClass, JudgeSpec, ReplyForm, Usage};
 use tribunal_worker::{
     parse,
-    provider::{CallFailure, Finish, LimitHeaders, Message, Provider, Question, Reply},
+    provider::{Answer, CallFailure, Finish, LimitHeaders, Message, Provider, Question, Reply},
 };
 
 /// The longest wait that a refusing endpoint is given before its second try.
@@ -72,12 +73,13 @@ pub(super) async fn ask(provider: &dyn Provider, judge: &JudgeSpec, form: ReplyF
     let messages =
         [Message { role: "system", content: SYSTEM }, Message { role: "user", content: &shared }];
     let own = own(form);
+    let reply = BTreeMap::new();
     let question = Question {
         judge: &spec,
         form,
         prefix: provider.prefix(&spec, &messages),
         messages: vec![Message { role: "user", content: &own }],
-        fractional: false,
+        answer: Answer::Verdict { fractional: false, reply: &reply },
         cache_key: None,
     };
     let first = call(provider, &question).await;

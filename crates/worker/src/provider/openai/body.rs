@@ -4,7 +4,7 @@
 //! same bytes for every leaf, serialised once; then the leaf's messages, then the parameters.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     convert::Infallible,
     pin::Pin,
     task::{Context, Poll},
@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tribunal_core::{JudgeSpec, ReplyForm};
 
-use super::super::{Message, Question};
+use super::super::{Answer, Message, Question};
 
 /// A body in parts, of known length, sent without being copied together.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub(super) fn prefix(judge: &JudgeSpec, shared: &[Message<'_>]) -> Bytes {
 
 /// The whole body of a question, with its prefix's key where the endpoint takes one.
 pub(super) fn body(question: &Question<'_>, takes_cache_key: bool) -> SplicedBody {
-    let Question { judge, form, prefix, messages, fractional, cache_key } = question;
+    let Question { judge, form, prefix, messages, answer, cache_key } = question;
     let mut own = Vec::new();
     for message in messages {
         own.push(b',');
@@ -51,7 +51,7 @@ pub(super) fn body(question: &Question<'_>, takes_cache_key: bool) -> SplicedBod
         own.push(b':');
         append(&mut own, value);
     };
-    if let Some(format) = response_format(*form, *fractional) {
+    if let Some(format) = response_format(*form, answer) {
         field("response_format", &format);
     }
     field(&judge.output_cap_field, &judge.max_output_tokens.into());
@@ -99,56 +99,75 @@ impl Body for SplicedBody {
 }
 
 /// The `response_format` of a reply form, as OpenAI's API has it.
-fn response_format(form: ReplyForm, fractional: bool) -> Option<Value> {
+fn response_format(form: ReplyForm, answer: &Answer<'_>) -> Option<Value> {
+    match form {
+        ReplyForm::Text => None,
+        ReplyForm::JsonObject => Some(json!({"type": "json_object"})),
+        ReplyForm::JsonSchema => {
+            let (name, schema) = match answer {
+                Answer::Verdict { fractional, reply } => ("verdict", verdict(*fractional, reply)),
+                Answer::Ranking => ("ranking", ranking()),
+            };
+            Some(json!({
+                "type": "json_schema",
+                "json_schema": {"name": name, "strict": true, "schema": schema},
+            }))
+        }
+    }
+}
+
+/// The schema of a verdict; what each field holds is said in the prompt set's words.
+fn verdict(fractional: bool, reply: &BTreeMap<String, String>) -> Value {
+    let described = |name: &str, mut field: Value| {
+        if let Some(holds) = reply.get(name) {
+            field["description"] = holds.as_str().into();
+        }
+        field
+    };
+    let text = |name: &str| described(name, json!({"type": "string"}));
+    let string = || json!({"type": "string"});
     let score = if fractional {
         json!({"type": "number", "minimum": 0, "maximum": 1})
     } else {
         json!({"type": "integer", "enum": [0, 1]})
     };
-    let string = || json!({"type": "string"});
-    match form {
-        ReplyForm::Text => None,
-        ReplyForm::JsonObject => Some(json!({"type": "json_object"})),
-        ReplyForm::JsonSchema => Some(json!({
-            "type": "json_schema",
-            "json_schema": {
-                "name": "verdict",
-                "strict": true,
-                "schema": {
-                    "type": "object",
-                    "additionalProperties": false,
-                    "required": ["expectations", "reality", "evidence", "explanation", "score",
-                        "confidence"],
-                    "properties": {
-                        "expectations": string(),
-                        "reality": string(),
-                        "evidence": {
-                            "type": "array",
-                            "items": {
-                                "type": "object",
-                                "additionalProperties": false,
-                                "required": ["file", "lines", "quote"],
-                                "properties": {
-                                    "file": string(),
-                                    "lines": string(),
-                                    "quote": string(),
-                                },
-                            },
-                        },
-                        "explanation": string(),
-                        "score": score,
-                        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
-                    },
-                },
-            },
-        })),
-    }
+    let quotes = json!({
+        "type": "array",
+        "items": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["file", "lines", "quote"],
+            "properties": {"file": string(), "lines": string(), "quote": string()},
+        },
+    });
+    let confidence = json!({"type": "number", "minimum": 0, "maximum": 1});
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["expectations", "reality", "evidence", "explanation", "score", "confidence"],
+        "properties": {
+            "expectations": text("expectations"),
+            "reality": text("reality"),
+            "evidence": described("evidence", quotes),
+            "explanation": text("explanation"),
+            "score": score,
+            "confidence": described("confidence", confidence),
+        },
+    })
+}
+
+/// The schema of a ranking of files.
+fn ranking() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["files"],
+        "properties": {"files": {"type": "array", "items": {"type": "string"}}},
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     #[test]
@@ -167,12 +186,13 @@ mod tests {
         };
         let message = |role, content| Message { role, content };
         let shared = [message("system", "grade\n"), message("user", "<paper>")];
+        let reply = BTreeMap::from([("reality".to_owned(), "what is there".to_owned())]);
         let question = Question {
             judge: &judge,
             form: ReplyForm::JsonSchema,
             prefix: prefix(&judge, &shared),
             messages: vec![message("user", "criterion")],
-            fractional: false,
+            answer: Answer::Verdict { fractional: false, reply: &reply },
             cache_key: Some("key"),
         };
         assert_eq!(body(&question, false).size_hint().exact().map(|bytes| bytes + 25), {
@@ -192,6 +212,12 @@ mod tests {
         );
         assert_eq!((&value["temperature"], &value["seed"]), (&json!(0.5), &json!(7)));
         let schema = &value["response_format"]["json_schema"];
-        assert_eq!(schema["schema"]["properties"]["score"]["enum"], json!([0, 1]));
+        let properties = &schema["schema"]["properties"];
+        assert_eq!(properties["score"]["enum"], json!([0, 1]));
+        assert_eq!(properties["reality"]["description"], "what is there");
+        assert!(properties["expectations"].get("description").is_none());
+        let ranking = response_format(ReplyForm::JsonSchema, &Answer::Ranking).expect("a schema");
+        let files = &ranking["json_schema"]["schema"]["properties"]["files"];
+        assert_eq!(files["items"]["type"], "string");
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tribunal_core::{
-    Attempt, FailureClass, ReplyForm, Usage, Verdict,
+    Attempt, FailureClass, ReplyForm, SelectionMethod, Usage, Verdict,
     verdict::{Quote, Rationale, Suspicion},
 };
 use tribunal_evidence::Evidence;
@@ -81,7 +81,9 @@ pub(crate) struct ShownDocument {
     pub(crate) parts: Vec<&'static str>,
     /// Those of them that are cut.
     pub(crate) cuts: Vec<CutDocument>,
-    /// Files that a selection picked for this leaf; empty where the whole view was shown.
+    /// How files were chosen for this leaf; null where all leaves are shown the same.
+    pub(crate) selection: Option<SelectionMethod>,
+    /// Files that the selection picked, in its order; empty where the whole view was shown.
     pub(crate) selected: Vec<String>,
     /// The files of the category's view.
     pub(crate) files: Vec<FileDocument>,
@@ -161,7 +163,8 @@ impl ShownDocument {
             tokens: (!shown.shrunk).then_some(evidence.tokens),
             reply_form: shown.reply_form,
             parts: parts.into_iter().filter(|(_, text)| text.is_some()).map(|(n, _)| n).collect(),
-            cuts: evidence.cuts.iter().cloned().map(Into::into).collect(),
+            cuts: CutDocument::of(evidence),
+            selection: evidence.pool.as_ref().map(|pool| pool.method),
             selected: shown.selected.clone(),
             files: evidence.records.iter().cloned().map(Into::into).collect(),
         }

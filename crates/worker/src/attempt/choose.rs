@@ -1,0 +1,195 @@
+//! The files that a leaf is shown where not all of them fit.
+//!
+//! Owns asking the judge for a ranking, once for all leaves that share it, and what an unusable one
+//! leads to: another question, and in the end a leaf without a score. No leaf is ever asked about
+//! without the files that its method promises.
+
+use std::sync::Arc;
+
+use tribunal_core::{CallKind, FailureClass, Rubric, UngradedReason, verdict::Suspicion};
+use tribunal_evidence::{Selected, injection};
+
+use super::{Asker, End, Turn, shown_again, unusable};
+use crate::{
+    parse::{self, BadReply},
+    provider::{Finish, Reply},
+    recorded::ContextError,
+    run_context::Shared,
+    select::{Group, Selector},
+    verify::ShownTexts,
+};
+
+/// The files of one leaf.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    /// Whether they were chosen within half the room.
+    shrunk: bool,
+    /// The files and their record.
+    pub(super) selected: Selected,
+    /// What quotes are looked up in, beside what all leaves are shown.
+    pub(super) texts: ShownTexts,
+    /// Text in them that addresses the judge.
+    pub(super) suspicions: Vec<Suspicion>,
+    /// The leaves that are shown the same.
+    pub(super) group: Arc<Group>,
+}
+
+/// Why there are no files.
+#[derive(Debug)]
+pub(super) enum NoFiles {
+    /// The attempt ends.
+    End(Box<End>),
+    /// What all leaves are shown was too long already, and is shown shrunk from now on.
+    Shrunk,
+    /// The leaf is not to blame.
+    Context(ContextError),
+}
+
+// === impl Turn ===
+
+impl Turn<'_> {
+    /// Chooses the leaf's files, where they are to be chosen and are not yet.
+    pub(super) async fn choose(
+        &mut self,
+        shared: &Shared,
+        rubric: &Rubric,
+        index: usize,
+    ) -> Result<(), NoFiles> {
+        let Some(selector) = &shared.selector else { return Ok(()) };
+        if self.chosen.as_ref().is_some_and(|chosen| chosen.shrunk == self.shrunk) {
+            return Ok(());
+        }
+        let Asker { run, stop, .. } = *self.asker;
+        let group = selector.group(rubric, index);
+        let first = match group[..] {
+            [first, _, ..] => rubric.nodes()[first].position(),
+            _ => self.claim.task.position,
+        };
+        let shares = run.groups.of(first);
+        let ranking = if selector.method().asks_judge() {
+            let make = async || self.ranking(shared, selector, rubric, &group).await;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Err(End::Release.into()),
+                made = shares.ranking.get_or_try_init(make) => Some(made?.clone()),
+            }
+        } else {
+            None
+        };
+        let selected = selector.select(&*run.store, rubric, &group, ranking.as_deref()).await?;
+        self.chosen = Some(Chosen {
+            shrunk: self.shrunk,
+            texts: ShownTexts::of_files(&selected.files),
+            suspicions: injection::scan_files(&selected.files),
+            selected,
+            group: shares,
+        });
+        Ok(())
+    }
+
+    /// The ranking for these leaves: what a sibling's verdict says of it, else the judge's.
+    async fn ranking(
+        &mut self,
+        shared: &Shared,
+        selector: &Selector,
+        rubric: &Rubric,
+        group: &[usize],
+    ) -> Result<Vec<String>, NoFiles> {
+        if let Some(recorded) = self.recorded_ranking(rubric, group).await? {
+            return Ok(recorded);
+        }
+        let Asker { run, policy, budget, .. } = *self.asker;
+        let mut repairs: Vec<(String, String)> = Vec::new();
+        loop {
+            self.form = run.form();
+            let prompts = run.run.prompts_about(rubric, self.form);
+            let own = prompts.rank(group, &shared.tree).map_err(unusable)?;
+            let reply = match self.ask(shared, None, CallKind::Rank, &own, &repairs).await {
+                None => return Err(End::Release.into()),
+                Some(Ok(reply)) => reply,
+                Some(Err(failure)) => {
+                    let shrunk = self.shrunk;
+                    match self.failed(failure).await {
+                        Some(end) => return Err(end.into()),
+                        None if self.shrunk != shrunk => return Err(NoFiles::Shrunk),
+                        None => continue,
+                    }
+                }
+            };
+            let problem = match self.read_ranking(&reply, selector) {
+                Ok(paths) => {
+                    budget.earn();
+                    self.report_last(None, "");
+                    return Ok(paths);
+                }
+                Err(BadReply(problem)) => problem,
+            };
+            self.report_last(Some(FailureClass::BadReply), &problem);
+            if repairs.len() < policy.bad_reply_attempts as usize {
+                let repair = run.run.repair(&problem, self.category, true)?;
+                repairs.push((shown_again(&reply.content), repair));
+                continue;
+            }
+            let asked = repairs.len() + 1;
+            let words =
+                format!("no usable ranking of files in {asked} tries; the last one: {problem}");
+            let reason = UngradedReason::Unranked;
+            return Err(self.ungraded(reason, words, reply.model, Some(reply.content)).into());
+        }
+    }
+
+    fn read_ranking(&self, reply: &Reply, selector: &Selector) -> Result<Vec<String>, BadReply> {
+        if reply.finish == Finish::Length {
+            let cap = self.asker.run.run.spec.judge.max_output_tokens;
+            return Err(BadReply(format!("it was cut off at {cap} tokens; name fewer files")));
+        }
+        selector.known(&parse::ranking(&reply.content, self.form)?)
+    }
+
+    /// The ranking that siblings were shown, by another process or before a restart.
+    async fn recorded_ranking(
+        &self,
+        rubric: &Rubric,
+        group: &[usize],
+    ) -> Result<Option<Vec<String>>, NoFiles> {
+        let run = self.asker.run;
+        let evidence = run.run.evidence_hash(self.category)?;
+        for sibling in group.iter().filter(|_| group.len() > 1) {
+            let position = rubric.nodes()[*sibling].position();
+            let before = position.checked_sub(1).map(|before| (before, u32::MAX));
+            let stored = run.store.verdicts(&run.run.id, before, 1).await;
+            let stored = stored.map_err(ContextError::from)?.into_iter().next();
+            let verdict = stored.filter(|stored| stored.position == position);
+            let shown = verdict.and_then(|stored| stored.verdict).map(|verdict| verdict.shown);
+            if let Some(shown) = shown
+                && (shown.evidence, shown.shrunk) == (Some(evidence), false)
+                && !shown.selected.is_empty()
+            {
+                return Ok(Some(shown.selected));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Forgets a group that was this leaf's alone, now that it has its verdict.
+    pub(super) fn forget_own_group(&self) {
+        let selector = self.shared.as_ref().and_then(|shared| shared.selector.as_ref());
+        if selector.is_some_and(|selector| !selector.method().is_shared()) {
+            self.asker.run.groups.forget(self.claim.task.position);
+        }
+    }
+}
+
+// === impl NoFiles ===
+
+impl From<End> for NoFiles {
+    fn from(end: End) -> Self {
+        NoFiles::End(Box::new(end))
+    }
+}
+
+impl From<ContextError> for NoFiles {
+    fn from(error: ContextError) -> Self {
+        NoFiles::Context(error)
+    }
+}
