@@ -144,6 +144,7 @@ impl ResolveEndpoint for Endpoints {
             return Ok(Endpoint {
                 base_url: self.sim_url()?,
                 prompt_cache_key: true,
+                tariff: self.config.models.get(&judge.model).tariff(),
                 requests_per_minute: limit,
                 ..Endpoint::local()
             });
@@ -157,6 +158,7 @@ impl ResolveEndpoint for Endpoints {
             timeout: resolved.timeout,
             connect_timeout: resolved.connect_timeout,
             prompt_cache_key: resolved.facts.prompt_cache_key,
+            tariff: resolved.facts.tariff(),
             requests_per_minute: self.requests_per_minute.or(resolved.requests_per_minute),
         })
     }

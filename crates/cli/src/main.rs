@@ -4,6 +4,7 @@
 
 mod args;
 mod baseline;
+mod budget;
 mod command;
 mod config;
 mod document;
@@ -66,7 +67,7 @@ enum Command {
     /// Claim nothing more of a run
     Pause(control::ControlArgs),
     /// Go on with a paused run
-    Resume(control::ControlArgs),
+    Resume(control::ResumeArgs),
     /// End a run; what is not graded stays ungraded
     Cancel(control::ControlArgs),
     /// Put a run's dead and ungraded leaves back in the queue
@@ -118,7 +119,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Collect(args) => collect::run(args, &context).await,
         Command::Status(args) => status::run(args, &context).await,
         Command::Pause(args) => control::run(args, "pause", RunState::Paused, &context).await,
-        Command::Resume(args) => control::run(args, "resume", RunState::Active, &context).await,
+        Command::Resume(args) => control::resume(args, &context).await,
         Command::Cancel(args) => control::run(args, "cancel", RunState::Cancelled, &context).await,
         Command::Retry(args) => control::retry(args, &context).await,
         Command::Weight(args) => control::weight(args, &context).await,

@@ -6,6 +6,7 @@
 mod canary;
 pub(crate) mod evidence;
 mod order;
+pub(crate) mod questions;
 pub(crate) mod selection;
 pub(crate) mod sizes;
 
@@ -21,20 +22,23 @@ use tribunal_core::{
     BlobHash, Category, ContentKey, LeafTask, Rubric, RunSpec, SelectionMethod,
     canary::FIRST_POSITION,
     ids::FieldHasher,
-    run::{GradeOptions, Input, RunState},
+    run::{GradeOptions, Input, Planned, RunState},
 };
 use tribunal_store::{NewRun, RunRecord, Store};
 use tribunal_worker::{PromptSet, prompt::Prompts};
 
 use self::{
     evidence::{Assembled, Material, Texts},
+    questions::Known,
     selection::Load,
     sizes::LeafSizes,
 };
 use crate::{
     args::InputArgs,
     baseline,
+    budget::BudgetArgs,
     config::{Config, judge::ResolvedJudge},
+    estimate::Estimate,
 };
 
 /// Tokens that a reply takes, for fair shares between runs.
@@ -89,7 +93,8 @@ pub(crate) struct ChosenFiles {
     pub(crate) tokens: usize,
 }
 
-/// Reads the inputs, records the run and enqueues its tasks. The same inputs give the same run.
+/// Reads the inputs, records the run with its budget and enqueues its tasks. The same inputs give the
+/// same run.
 ///
 /// # Errors
 ///
@@ -98,11 +103,22 @@ pub(crate) async fn prepare(
     inputs: &InputArgs,
     config: &Config,
     judge: &ResolvedJudge,
+    budget: &BudgetArgs,
     store: &Arc<dyn Store>,
 ) -> anyhow::Result<Prepared> {
     let mut draft = draft(inputs, config, judge, store).await?;
     draft.spec.generation = generation(&draft.spec, inputs.fresh, store).await?;
+    let known = Known::of(store, &draft.spec.id(), inputs.fresh).await?;
+    if known.begun.is_none() {
+        let questions = questions::questions(&draft, judge, store, Some(known)).await?;
+        let (reply, _) = questions::reply(judge, questions::history(store, judge).await?);
+        let Estimate { calls, expected, .. } = Estimate::of(&questions.groups, reply);
+        let reused = Estimate::of(&questions.reused, reply).expected;
+        draft.spec.planned = Some(Planned { calls, usage: expected, reused });
+    }
     let record = record(&draft.spec, !inputs.fresh, store).await?;
+    // Before the first task can be claimed.
+    budget.set(&record.run.id, judge.facts.prices.as_ref(), store).await?;
     let new_tasks = enqueue(&draft, &record, store).await?;
     let rules = draft.rules();
     Ok(Prepared { record, spec: draft.spec, new_tasks, rules })
@@ -195,6 +211,7 @@ pub(crate) async fn draft(
         require_evidence: config.run.require_evidence,
         canaries: canary::plant(config.run.canaries as usize, &shown_to_judge),
         generation: 0,
+        planned: None,
     };
     let whole = uncut.as_ref().unwrap_or(&rubric);
     let vocabulary = judge.facts.vocabulary()?;

@@ -11,10 +11,8 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use tribunal_core::{FailureClass, Usage, canary, event::Event};
+use tribunal_core::{FailureClass, Prices, Usage, canary, event::Event};
 use tribunal_worker::EventSink;
-
-use crate::config::models::Prices;
 
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);

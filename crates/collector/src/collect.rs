@@ -6,12 +6,13 @@
 use std::path::Path;
 
 use tribunal_core::{
-    Node, Outcome, Rubric, RunId, RunSpec, UngradedReason, VerdictSource,
+    Node, Outcome, Prices, Rubric, RunId, RunSpec, UngradedReason, VerdictSource,
     rubric::parse::RubricError, score::TreeScores,
 };
 use tribunal_store::{RunRecord, RunTotals, Store, StoreError};
 
 use crate::{
+    bill::Bill,
     canary::{Canaries, canaries},
     document::{CallCounts, GradeDocument, GradeState, OutcomeCounts},
     summary::{NoCodeDevelopment, ScoreSummary, graded_part},
@@ -68,7 +69,7 @@ pub struct Collected {
     pub(crate) totals: RunTotals,
     canaries: Option<Canaries>,
     state: GradeState,
-    cost_usd: Option<f64>,
+    prices: Option<Prices>,
     pub(crate) config: serde_json::Value,
     pub(crate) verdict_page: usize,
 }
@@ -128,7 +129,7 @@ pub async fn collect(
         totals,
         canaries,
         state,
-        cost_usd: None,
+        prices: None,
         config: serde_json::Value::Null,
         verdict_page: options.verdict_page.max(1),
     })
@@ -225,12 +226,17 @@ impl Collected {
 
     /// What the run has cost, in US dollars; `None` where nobody knows the prices.
     pub fn cost_usd(&self) -> Option<f64> {
-        self.cost_usd
+        self.prices.as_ref().map(|prices| self.totals.cost_usd(prices))
     }
 
-    /// Says what the run has cost, in US dollars: prices are the config's to know.
-    pub fn set_cost(&mut self, cost_usd: Option<f64>) {
-        self.cost_usd = cost_usd;
+    /// The bill.
+    pub fn bill(&self) -> Bill {
+        Bill::new(&self.totals, self.spec.planned.as_ref(), self.prices.as_ref())
+    }
+
+    /// Says what the model's tokens cost: prices are the config's to know.
+    pub fn set_prices(&mut self, prices: Option<Prices>) {
+        self.prices = prices;
     }
 
     /// Says which config the run is collected under, without secrets: the config is the caller's.
@@ -271,7 +277,8 @@ impl Collected {
             canaries: self.canaries.clone(),
             calls: CallCounts::from(&self.totals),
             tokens: self.totals.usage,
-            cost_usd: self.cost_usd,
+            cost_usd: self.cost_usd(),
+            bill: self.bill(),
             // Milliseconds of any run are far below 2^53.
             wall_s: self.totals.wall_ms as f64 / 1000.0,
             out: out.map(|out| out.display().to_string()),

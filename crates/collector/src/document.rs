@@ -9,7 +9,7 @@ use serde::Serialize;
 use tribunal_core::{RunId, RunState, UngradedReason, Usage};
 use tribunal_store::{Progress, RunTotals};
 
-use crate::{canary::Canaries, summary::ScoreSummary};
+use crate::{bill::Bill, canary::Canaries, summary::ScoreSummary};
 
 /// The document of `grade` and `collect`.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -38,6 +38,8 @@ pub struct GradeDocument {
     pub tokens: Usage,
     /// What the calls cost, in US dollars; null where no price is known.
     pub cost_usd: Option<f64>,
+    /// What they cost by what they were for, and against the plan.
+    pub bill: Bill,
     /// First claim to last verdict, in seconds.
     pub wall_s: f64,
     /// The folder with the run's files; null where none were written.

@@ -8,6 +8,7 @@
 //! and writes them as they come, so that memory grows with the rubric's tree and with nothing
 //! else.
 
+pub mod bill;
 pub mod canary;
 pub mod collect;
 pub mod document;

@@ -9,6 +9,7 @@ use comfy_table::{
     presets::{ASCII_FULL_CONDENSED, NOTHING, UTF8_FULL_CONDENSED},
 };
 use tribunal_core::{Rubric, Score};
+use tribunal_store::Amount;
 
 use crate::{
     canary::Canaries,
@@ -151,6 +152,45 @@ fn scores(summary: &ScoreSummary, rubric: &Rubric, style: TextStyle) -> String {
     text
 }
 
+/// What the run cost, by what it was for, and against its budget and its plan.
+fn bill(collected: &Collected, cost: f64) -> String {
+    let bill = collected.bill();
+    let mut text = dollars(cost);
+    let budget = collected.totals().spending.and_then(|spending| spending.budget.micro_usd);
+    if let Some(micro_usd) = budget {
+        let _ = write!(text, " of {}", dollars(Amount { micro_usd, tokens: 0 }.usd()));
+    }
+    let mut parts = Vec::new();
+    for (line, what) in [(bill.judge, "judge"), (bill.rank, "rank"), (bill.repair, "repair")] {
+        if let Some(cost) = line.cost_usd.filter(|cost| *cost > 0.0) {
+            parts.push(format!("{what} {}", dollars(cost)));
+        }
+    }
+    if let Some(unknown) = bill.unknown_usd.filter(|unknown| *unknown > 0.0) {
+        parts.push(format!("calls of unknown outcome {}", dollars(unknown)));
+    }
+    if parts.len() > 1 {
+        let _ = write!(text, ": {}", parts.join(", "));
+    }
+    if let Some(saved) = bill.reused.cost_usd.filter(|saved| *saved > 0.0) {
+        let _ = write!(text, "; reuse saved about {}", dollars(saved));
+    }
+    let planned =
+        bill.planned.and_then(|planned| planned.cost_usd).filter(|planned| *planned > 0.0);
+    if let Some((planned, difference)) = planned.zip(bill.difference_usd) {
+        let sign = if difference < 0.0 { '-' } else { '+' };
+        let share = difference.abs() / planned * 100.0;
+        let _ = write!(text, "; planned {} ({sign}{share:.1}%)", dollars(planned));
+    }
+    text
+}
+
+/// A call may cost a hundredth of a cent.
+fn dollars(usd: f64) -> String {
+    let digits = if usd < 1.0 { 4 } else { 2 };
+    format!("${usd:.digits$}")
+}
+
 fn facts(collected: &Collected, style: TextStyle) -> Table {
     let mut table = table(style);
     table.load_style(NOTHING);
@@ -194,9 +234,7 @@ fn facts(collected: &Collected, style: TextStyle) -> Table {
     let tokens = format!("{} in{cached}, {} out", thousands(usage.input), thousands(usage.output));
     table.add_row(["tokens", &tokens]);
     if let Some(cost) = collected.cost_usd() {
-        // A call may cost a hundredth of a cent.
-        let digits = if cost < 1.0 { 4 } else { 2 };
-        table.add_row(["cost", &format!("${cost:.digits$}")]);
+        table.add_row(["cost", &bill(collected, cost)]);
     }
     table.add_row(["time", &duration(totals.wall_ms)]);
     table

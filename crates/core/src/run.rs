@@ -13,6 +13,7 @@ use crate::{
     category::Category,
     ids::{BlobHash, FieldHasher, RunId},
     rubric::Rubric,
+    verdict::Usage,
 };
 
 /// The base URL that stands for the simulated judge inside the same process.
@@ -133,6 +134,21 @@ pub struct RunSpec {
     pub canaries: Vec<Canary>,
     /// 0, or how often the same inputs were started anew (`--fresh`).
     pub generation: u32,
+    /// What it was expected to take when it was begun; no part of any key.
+    #[serde(default)]
+    pub planned: Option<Planned>,
+}
+
+/// What a run was expected to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// Calls, each answered at the first try.
+    pub calls: u64,
+    /// Their tokens.
+    pub usage: Usage,
+    /// What leaves would have taken whose verdicts were to be taken over from earlier runs.
+    #[serde(default)]
+    pub reused: Usage,
 }
 
 /// What workers may do with a run.

@@ -97,6 +97,12 @@ pub(crate) struct Account {
 // === impl Amount ===
 
 impl Amount {
+    /// The money in US dollars.
+    pub fn usd(self) -> f64 {
+        // At most 2^60 millionths: exact enough for any bill.
+        self.micro_usd as f64 / 1e6
+    }
+
     /// Both parts together, each at most 2^60.
     pub(crate) fn plus(self, other: Amount) -> Amount {
         let plus = |a: u64, b: u64| a.saturating_add(b).min(MOST);

@@ -25,7 +25,7 @@ pub use model::ModelStore;
 pub use share::Weight;
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
-    Claim, CompleteOutcome, Completion, FailOutcome, Failure, Held, MAX_DEAD_WORKERS,
+    Claim, CompleteOutcome, Completion, FailOutcome, Failure, Held, KindTotals, MAX_DEAD_WORKERS,
     MAX_LOST_LEASES, NewRun, Progress, Pruned, Reusable, RunRecord, RunTotals, Store,
     StoredVerdict, TaskOutcome,
 };

@@ -12,8 +12,8 @@ use std::{
 
 use async_trait::async_trait;
 use tribunal_core::{
-    Attempt, BlobHash, CallKind, FailureClass, LeafTask, LeaseId, Outcome, RunId, RunState,
-    UngradedReason, WorkerId,
+    Attempt, BlobHash, CallKind, ContentKey, FailureClass, LeafTask, LeaseId, Outcome, RunId,
+    RunState, UngradedReason, WorkerId,
 };
 
 use crate::{
@@ -391,6 +391,9 @@ impl Store for ModelStore {
         for task in run.tasks.values() {
             for attempt in &task.attempts {
                 totals.usage += attempt.usage;
+                let of_kind = totals.by_kind.entry(attempt.kind).or_default();
+                of_kind.calls += 1;
+                of_kind.usage += attempt.usage;
                 let count = match (attempt.class, attempt.kind) {
                     (Some(FailureClass::Throttled), _) => &mut totals.rejected,
                     (Some(_), _) => &mut totals.failed,
@@ -413,6 +416,11 @@ impl Store for ModelStore {
         let span = run.first_claim_ms.zip(last_verdict_ms);
         totals.wall_ms = span.map_or(0, |(first, last)| u64::try_from(last - first).unwrap_or(0));
         Ok(totals)
+    }
+
+    async fn reusable(&self, keys: Vec<ContentKey>) -> Result<Vec<bool>, StoreError> {
+        let known = self.tables().reusable_keys();
+        Ok(keys.iter().map(|key| known.contains(key)).collect())
     }
 
     async fn attempts(

@@ -14,7 +14,7 @@ use std::{
 use async_trait::async_trait;
 use sqlx::{SqlitePool, sqlite::SqliteConnectOptions};
 use tribunal_core::{
-    Attempt, BlobHash, FailureClass, LeafTask, LeaseId, RunId, RunState, WorkerId,
+    Attempt, BlobHash, ContentKey, FailureClass, LeafTask, LeaseId, RunId, RunState, WorkerId,
 };
 
 use crate::{
@@ -391,6 +391,11 @@ impl Store for SqliteStore {
         let seq = self.seq(run).await?;
         let totals = read::totals(&self.readers, seq).await;
         totals.map_err(|e| self.error(e))
+    }
+
+    async fn reusable(&self, keys: Vec<ContentKey>) -> Result<Vec<bool>, StoreError> {
+        let known = reuse::known(&self.readers, &keys).await.map_err(|e| self.error(e))?;
+        Ok(keys.iter().map(|key| known.contains(key)).collect())
     }
 
     async fn attempts(

@@ -9,8 +9,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tribunal_core::{
-    Attempt, BlobHash, FailureClass, LeafTask, LeaseId, Outcome, RunId, RunState, UngradedReason,
-    Usage, Verdict, WorkerId,
+    Attempt, BlobHash, CallKind, ContentKey, FailureClass, LeafTask, LeaseId, Outcome, Prices,
+    RunId, RunState, UngradedReason, Usage, Verdict, WorkerId,
 };
 
 use crate::{
@@ -196,6 +196,15 @@ pub struct Progress {
     pub next_in_ms: Option<u64>,
 }
 
+/// Calls of one kind, whatever came of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KindTotals {
+    /// How many.
+    pub calls: u64,
+    /// Their tokens.
+    pub usage: Usage,
+}
+
 /// What a run has cost so far, every attempt counted, whatever came of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunTotals {
@@ -211,6 +220,8 @@ pub struct RunTotals {
     pub failed: u64,
     /// Tokens of all calls.
     pub usage: Usage,
+    /// All calls by what they were for, whatever came of them.
+    pub by_kind: BTreeMap<CallKind, KindTotals>,
     /// Graded verdicts by who decided: `judge`, `rule`, `reused`; they sum to `graded`.
     pub by_source: BTreeMap<String, u64>,
     /// Graded verdicts, every sample counted.
@@ -236,6 +247,21 @@ pub struct Pruned {
     pub blobs: u64,
     /// Bytes that the store's file is smaller by.
     pub bytes: u64,
+}
+
+// === impl RunTotals ===
+
+impl RunTotals {
+    /// What the run has cost in US dollars: its calls, and what was reserved for those of unknown
+    /// outcome, which only a run with a budget counts.
+    pub fn cost_usd(&self, prices: &Prices) -> f64 {
+        let known = prices.cost_usd(&self.usage);
+        let charged = self.spending.map_or(0.0, |spending| spending.spent.usd());
+        // Each call's charge is rounded up to a millionth: that much is no call.
+        let calls: u64 = self.by_kind.values().map(|totals| totals.calls).sum();
+        let rounding = Amount { micro_usd: calls, tokens: 0 }.usd();
+        if charged > known + rounding { charged } else { known }
+    }
 }
 
 /// Queue, verdicts and blobs in one transactional place.
@@ -314,6 +340,9 @@ pub trait Store: Send + Sync {
 
     /// Sets a run's share against other runs, from the next claim on. A new run has weight 1.
     async fn set_weight(&self, run: &RunId, weight: Weight) -> Result<(), StoreError>;
+
+    /// For each content key, whether a run has a verdict for it that a task could take over now.
+    async fn reusable(&self, keys: Vec<ContentKey>) -> Result<Vec<bool>, StoreError>;
 
     /// Limits what a run may spend, from the next claim on, or lifts the limits. What it has spent
     /// so far is taken to be `spent` at least, for calls made without a budget. Where the limits

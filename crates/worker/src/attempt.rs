@@ -1,8 +1,8 @@
 //! One claim of one leaf, from its question to an end.
 //!
 //! Owns the order of question, call and reply. How a question is sent is `ask`'s, what a failed call
-//! does `failed`'s, how files are chosen for the leaf `choose`'s. It writes nothing to the store; the end it returns is the outbox's
-//! to record.
+//! does `failed`'s, how files are chosen for the leaf `choose`'s. It writes nothing to the store; the
+//! end it returns is the outbox's to record.
 
 mod ask;
 mod choose;
@@ -12,15 +12,18 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 use tribunal_core::{
-    Attempt, BlobHash, CallKind, Category, FailureClass, Outcome, ReplyForm, UngradedReason, Usage,
-    Verdict, VerdictSource,
+    Attempt, BlobHash, CallKind, Category, FailureClass, LeafTask, Outcome, ReplyForm,
+    UngradedReason, Usage, Verdict, VerdictSource,
     event::Event,
     ids::TaskKey,
     verdict::{Rationale, Shown, Suspicion},
 };
-use tribunal_store::Claim;
+use tribunal_store::{Claim, Reusable};
 
-use self::choose::{Chosen, NoFiles};
+use self::{
+    ask::{NotAsked, OwnMessages},
+    choose::{Chosen, NoFiles},
+};
 use crate::{
     parse::{self, Parsed},
     pool::EventSink,
@@ -148,9 +151,10 @@ impl Asker<'_> {
             repairs: Vec::new(),
             simulated: false,
         };
-        let end = match &claim.task.rule {
-            Some(rule) => turn.by_rule(rule),
-            None => turn.ask_until_end().await?,
+        let end = match (&claim.task.rule, &claim.reusable) {
+            (Some(rule), _) => turn.by_rule(rule),
+            (None, Some(reusable)) => turn.reused(reusable),
+            (None, None) => turn.ask_until_end().await?,
         };
         match end {
             End::Pause { .. } => self.run.health.refused(),
@@ -176,6 +180,19 @@ impl Turn<'_> {
         self.verdict(outcome, source, rationale, self.asker.run.run.spec.judge.model.clone(), None)
     }
 
+    /// The verdict of another run with the same content key, as this leaf's.
+    fn reused(&self, reusable: &Reusable) -> End {
+        let Reusable { run, verdict } = reusable;
+        let source = match &verdict.source {
+            // It was taken over there too: what counts is who asked.
+            source @ VerdictSource::Reused { .. } => source.clone(),
+            _ => VerdictSource::Reused { run: run.to_string() },
+        };
+        let LeafTask { position, sample, ref id, .. } = self.claim.task;
+        let verdict = Verdict { position, sample, id: id.clone(), source, ..verdict.clone() };
+        End::Verdict(Box::new(verdict))
+    }
+
     async fn ask_until_end(&mut self) -> Result<End, ContextError> {
         let run = self.asker.run;
         let Some((rubric, index)) = run.run.leaf(self.claim.task.position) else {
@@ -199,12 +216,15 @@ impl Turn<'_> {
             let repairs = std::mem::take(&mut self.repairs);
             let kind = if repairs.is_empty() { CallKind::Judge } else { CallKind::Repair };
             let group = self.chosen.as_ref().map(|chosen| Arc::clone(&chosen.group));
-            let asked = self.ask(&shared, group.as_deref(), kind, &leaf, &repairs).await;
+            let group = group.as_deref();
+            let own = OwnMessages { kind, group, first: &leaf, repairs: &repairs };
+            let asked = self.ask(&shared, own).await;
             self.repairs = repairs;
             let end = match asked {
-                None => return Ok(End::Release),
-                Some(Ok(reply)) => self.read(reply)?,
-                Some(Err(failure)) => self.failed(failure).await,
+                Ok(Ok(reply)) => self.read(reply)?,
+                Ok(Err(failure)) => self.failed(failure).await,
+                Err(NotAsked::End(end)) => return Ok(*end),
+                Err(NotAsked::Context(error)) => return Err(error),
             };
             if let Some(end) = end {
                 return Ok(end);

@@ -6,11 +6,13 @@
 pub mod attempt;
 pub mod health;
 pub mod limit;
+pub mod meter;
 pub mod outbox;
 pub mod parse;
 pub mod pool;
 pub mod prompt;
 pub mod provider;
+pub mod purse;
 pub mod recorded;
 pub mod retry;
 pub mod rule;
@@ -19,6 +21,7 @@ pub mod select;
 pub mod verify;
 pub mod warm;
 
+pub use meter::Tariff;
 pub use pool::{EventSink, Pool, PoolConfig, PoolEnd, Scope, Shutdown};
 pub use prompt::PromptSet;
 pub use provider::{Endpoint, ResolveEndpoint};

@@ -15,6 +15,8 @@ use secrecy::SecretString;
 use serde::Serialize;
 use tribunal_core::{FailureClass, JudgeSpec, ReplyForm, Usage};
 
+use crate::meter::Tariff;
+
 /// Where calls go and how, secrets included: made from the config of this machine, never stored.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
@@ -32,6 +34,8 @@ pub struct Endpoint {
     pub connect_timeout: Duration,
     /// Whether it takes `prompt_cache_key`: servers that do not know the field may refuse it.
     pub prompt_cache_key: bool,
+    /// How its model's tokens are counted, and what they cost.
+    pub tariff: Tariff,
     /// The limit to keep; `None` sends as fast as the concurrency allows.
     pub requests_per_minute: Option<NonZeroU32>,
 }
@@ -49,6 +53,7 @@ impl Endpoint {
             timeout: Duration::from_secs(300),
             connect_timeout: Duration::from_secs(10),
             prompt_cache_key: false,
+            tariff: Tariff::default(),
             requests_per_minute: None,
         }
     }

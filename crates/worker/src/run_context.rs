@@ -22,7 +22,9 @@ use tribunal_store::Store;
 use crate::{
     health::Health,
     limit::Limiter,
+    meter::Meter,
     provider::{Endpoint, Message, Provider},
+    purse::Purse,
     recorded::{ContextError, RecordedRun, evidence},
     select::{Groups, Selector},
     verify::ShownTexts,
@@ -40,6 +42,10 @@ pub struct RunContext {
     pub provider: Arc<dyn Provider>,
     /// That endpoint's limit.
     pub limiter: Arc<Limiter>,
+    /// How its model's tokens are counted.
+    pub meter: Arc<Meter>,
+    /// The run's money.
+    pub purse: Purse,
     /// What is known of the endpoint.
     pub health: Health,
     shared: BTreeMap<Category, [OnceCell<Arc<Shared>>; 2]>,
@@ -63,6 +69,8 @@ pub struct Shared {
     pub prefix: Bytes,
     /// Hash of `prefix`.
     prefix_hash: BlobHash,
+    /// The vocabulary's tokens of its messages.
+    pub tokens: u64,
     /// Whether the provider has it in its cache.
     pub warm: warm::Prefix,
     /// What tells the provider which questions share it.
@@ -99,11 +107,11 @@ impl RunContext {
     pub async fn load(
         store: Arc<dyn Store>,
         id: RunId,
-        endpoint: impl FnOnce(&RunSpec) -> Result<LimitedProvider, String>,
+        endpoint: impl FnOnce(&RunSpec) -> Result<Access, String>,
     ) -> Result<RunContext, ContextError> {
-        let run = RecordedRun::load(&*store, id).await?;
+        let run = RecordedRun::load(&*store, id.clone()).await?;
         let spec = &run.spec;
-        let (provider, limiter) = endpoint(spec)
+        let Access { provider, limiter, meter } = endpoint(spec)
             .map_err(|what| ContextError::Unusable(format!("run {}: {what}", run.id)))?;
         let shared = spec.evidence.keys().map(|c| (*c, Default::default())).collect();
         let reply_fields = run.reply_fields();
@@ -113,6 +121,8 @@ impl RunContext {
             run,
             provider,
             limiter,
+            purse: Purse::new(Arc::clone(&store), id, Arc::clone(&meter)),
+            meter,
             health: Health::new(),
             shared,
             forms,
@@ -187,11 +197,17 @@ impl RunContext {
             ];
             let prefix = self.provider.prefix(&self.run.spec.judge, &shared);
             let prefix_hash = BlobHash::of(&prefix);
+            let meter = Arc::clone(&self.meter);
+            // Counting megabytes takes long: not on the runtime's threads.
+            let count = move || meter.tokens(&prompt.system) + meter.tokens(&prompt.shared);
+            let tokens = tokio::task::spawn_blocking(count).await;
+            let tokens = tokens.map_err(|error| ContextError::Unusable(error.to_string()))?;
             let cache_key = prefix_hash.to_string()[..CACHE_KEY_DIGITS].to_owned();
             let warm = warm::Prefix::default();
             Ok(Arc::new(Shared {
                 prefix,
                 prefix_hash,
+                tokens,
                 warm,
                 cache_key,
                 texts,
@@ -204,30 +220,39 @@ impl RunContext {
     }
 }
 
-/// Which provider and limiter serve an endpoint: one of each for all runs of a process.
+/// What serves an endpoint: one of each for all runs of a process.
 #[derive(Default)]
-pub struct Providers(Mutex<BTreeMap<String, LimitedProvider>>);
+pub struct Providers(Mutex<BTreeMap<String, Access>>);
 
-/// A provider and the limit of its endpoint.
-pub type LimitedProvider = (Arc<dyn Provider>, Arc<Limiter>);
+/// The way to one endpoint's model.
+#[derive(Clone)]
+pub struct Access {
+    /// Sends questions.
+    pub provider: Arc<dyn Provider>,
+    /// The endpoint's limit.
+    pub limiter: Arc<Limiter>,
+    /// How the model's tokens are counted.
+    pub meter: Arc<Meter>,
+}
 
 // === impl Providers ===
 
 impl Providers {
-    /// The provider and limiter for this endpoint and model.
+    /// The way to this endpoint and model.
     ///
     /// # Errors
     ///
     /// The endpoint cannot be used.
-    pub fn get(&self, endpoint: Endpoint, model: &str) -> Result<LimitedProvider, String> {
+    pub fn get(&self, endpoint: Endpoint, model: &str) -> Result<Access, String> {
         let key = format!("{}\n{model}", endpoint.base_url);
         let mut providers = self.0.lock().map_err(|_| "a provider was lost".to_owned())?;
         if let Some(known) = providers.get(&key) {
             return Ok(known.clone());
         }
         let limiter = Arc::new(Limiter::new(endpoint.requests_per_minute));
+        let meter = Meter::new(&endpoint.tariff);
         let provider = crate::provider::openai::OpenAiProvider::new(endpoint)?;
-        let made = (Arc::new(provider) as Arc<dyn Provider>, limiter);
+        let made = Access { provider: Arc::new(provider), limiter, meter };
         providers.insert(key, made.clone());
         Ok(made)
     }

@@ -87,7 +87,7 @@ pub(crate) async fn finish(
     };
     let mut collected = tribunal_collector::collect(&**store, run, &options).await?;
     let prices = config.models.get(&collected.spec().judge.model).prices;
-    collected.set_cost(prices.map(|prices| prices.cost_usd(&collected.totals().usage)));
+    collected.set_prices(prices);
     collected.set_config(serde_json::to_value(config.show())?);
     export(&collected, &**store, out).await?;
     store.close().await?;
@@ -118,7 +118,8 @@ pub(crate) async fn finish(
 /// What to do about a run that is not complete.
 fn advice(collected: &Collected) -> Option<String> {
     let (run, reason) = (&collected.record().run.id, &collected.record().reason);
-    let open = collected.counts().ungraded.get(&UngradedReason::Pending).copied().unwrap_or(0);
+    let missing = |reason| collected.counts().ungraded.get(&reason).copied().unwrap_or(0);
+    let (open, unpaid) = (missing(UngradedReason::Pending), missing(UngradedReason::Budget));
     Some(match collected.state() {
         GradeState::Complete => return None,
         GradeState::Paused => format!(
@@ -134,6 +135,10 @@ fn advice(collected: &Collected) -> Option<String> {
         GradeState::Incomplete if open > 0 => format!(
             "run {run} has {open} leaves still to grade; `tribunal work`, or the command that began \
              it, goes on"
+        ),
+        GradeState::Incomplete if unpaid > 0 => format!(
+            "run {run} has {unpaid} leaves that its budget did not hold; the same command with a \
+             larger budget, or `tribunal resume {run}` with one and `tribunal work`, goes on"
         ),
         GradeState::Incomplete => format!(
             "run {run} is incomplete; `tribunal retry {run}` puts ungraded leaves back in the \

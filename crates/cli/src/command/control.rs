@@ -10,6 +10,7 @@ use tribunal_store::{Store, Weight};
 
 use crate::{
     args::{self, StoreArgs},
+    budget::BudgetArgs,
     command::Context,
     engine,
     exit::Exit,
@@ -17,13 +18,22 @@ use crate::{
     progress::note,
 };
 
-/// Arguments of `tribunal pause`, `resume` and `cancel`.
+/// Arguments of `tribunal pause` and `cancel`.
 #[derive(Debug, Args)]
 pub(crate) struct ControlArgs {
     /// The run's id, or its beginning
     run: String,
     #[command(flatten)]
     store: StoreArgs,
+}
+
+/// Arguments of `tribunal resume`.
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    #[command(flatten)]
+    control: ControlArgs,
+    #[command(flatten)]
+    budget: BudgetArgs,
 }
 
 /// Arguments of `tribunal retry`.
@@ -57,13 +67,13 @@ pub(crate) struct ControlDocument {
     run: RunId,
     /// What workers may do with it now.
     state: RunState,
-    /// Leaves put back in the queue, by `retry`.
+    /// Leaves put back in the queue, by `retry` or a larger budget.
     requeued: Option<u64>,
     /// Its share against other runs.
     weight: u32,
 }
 
-/// Runs `tribunal pause`, `resume` or `cancel`.
+/// Runs `tribunal pause` or `cancel`.
 ///
 /// # Errors
 ///
@@ -90,6 +100,25 @@ pub(crate) async fn run(
     let document = document(&*store, run, None).await?;
     store.close().await?;
     say(command, document, context)
+}
+
+/// Runs `tribunal resume`.
+///
+/// # Errors
+///
+/// No such run, or its budget cannot be kept, or the store cannot be used.
+pub(crate) async fn resume(args: ResumeArgs, context: &Context) -> anyhow::Result<Exit> {
+    let ResumeArgs { control: ControlArgs { run, store }, budget } = args;
+    let config = context.load(&store.flags())?;
+    let store = engine::open_store(&config).await?;
+    let run = engine::find_run(&store, &run).await?;
+    let facts = config.models.get(&store.run(&run).await?.run.model);
+    budget.check(&facts)?;
+    let back = budget.set(&run, facts.prices.as_ref(), &store).await?;
+    store.control(&run, RunState::Active, "").await?;
+    let document = document(&*store, run, (back > 0).then_some(back)).await?;
+    store.close().await?;
+    say("resume", document, context)
 }
 
 /// Runs `tribunal retry`.

@@ -9,7 +9,7 @@ mod render;
 use std::sync::Arc;
 
 use clap::Args;
-use tribunal_core::{Attempt, Rubric, RunId, RunSpec, verdict::Shown};
+use tribunal_core::{Attempt, Prices, Rubric, RunId, RunSpec, verdict::Shown};
 use tribunal_evidence::Evidence;
 use tribunal_store::{RunRecord, Store, StoredVerdict};
 use tribunal_worker::recorded::{self, RecordedRun};
@@ -18,7 +18,6 @@ use self::document::{ExplainDocument, parts::MessageDocument};
 use crate::{
     args::StoreArgs,
     command::Context,
-    config::models::Prices,
     engine,
     exit::Exit,
     leaf::{self, LeafName},

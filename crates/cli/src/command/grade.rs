@@ -14,6 +14,7 @@ use tribunal_worker::Scope;
 
 use crate::{
     args::{InputArgs, JudgeArgs, PoolArgs, ShareArgs, StoreArgs},
+    budget::BudgetArgs,
     command::{
         Context,
         collect::{self, Finish},
@@ -37,6 +38,8 @@ pub(crate) struct GradeArgs {
     share: ShareArgs,
     #[command(flatten)]
     pool: PoolArgs,
+    #[command(flatten)]
+    budget: BudgetArgs,
     /// Where the results go [default: tribunal-out/RUN]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -51,19 +54,20 @@ pub(crate) struct GradeArgs {
 ///
 /// An input, the config, the store or the output folder cannot be used.
 pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Exit> {
-    let GradeArgs { inputs, judge, store, share, pool, out, tree } = args;
+    let GradeArgs { inputs, judge, store, share, pool, budget, out, tree } = args;
     let config = context.load(&[inputs.flags(), store.flags(), pool.flags()].concat())?;
     let judge = prepare::judge(&judge, pool.rpm, &config)?;
     for assumption in judge.facts.assumptions.iter().filter(|_| !pool.quiet) {
         note(&format!("assuming: {assumption}"));
     }
+    budget.check(&judge.facts)?;
     if let Some(out) = &out {
         refuse_inside(out, &inputs.submission)?;
         check_writable(out)?;
     }
     let (shutdown, signalled) = engine::on_signals(config.worker.grace)?;
     let store = engine::open_store(&config).await?;
-    let prepared = prepare::prepare(&inputs, &config, &judge, &store).await?;
+    let prepared = prepare::prepare(&inputs, &config, &judge, &budget, &store).await?;
     let run = prepared.record.run.id.clone();
     let out = out.unwrap_or_else(|| collect::default_out(&run));
     check_writable(&out)?;

@@ -9,39 +9,24 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
-use tribunal_core::{Category, Outcome, RunId, UngradedReason, Usage};
-use tribunal_evidence::{Evidence, Tokenizer};
+use tribunal_core::{Category, Prices, RunId, Usage};
 use tribunal_store::{ModelStore, Store, SystemClock};
-use tribunal_worker::prompt::RunPrompts;
 
 use crate::{
     args::{InputArgs, JudgeArgs, PoolArgs, StoreArgs},
     command::Context,
-    config::{Config, judge::ResolvedJudge, models::Prices},
+    config::{Config, judge::ResolvedJudge},
     engine,
-    estimate::{Estimate, Group, Pace, ReplySize},
+    estimate::{Estimate, Pace},
     exit::Exit,
     output,
-    prepare::{self, Draft},
+    prepare::{
+        self,
+        questions::{self, Known, PlannedCategory, Settled},
+    },
 };
 
 mod text;
-
-/// Tokens of a reply, where none is known: what a judge's five fields take.
-const ASSUMED_REPLY: f64 = 500.0;
-
-/// The same for a model that reasons before it answers, its reasoning included: o3-mini as
-/// PaperBench's SimpleJudge took 1,000 to 2,500 a leaf in published runs.
-const ASSUMED_REASONED_REPLY: f64 = 2_500.0;
-
-/// The cap from which a model is taken to reason before it answers.
-const REASONING_CAP: u32 = 8_192;
-
-/// Calls from which on a store's own replies say how long replies are.
-const ENOUGH_CALLS: u64 = 10;
-
-/// A nonce as long as any: a run's own is not known before its store is.
-const NONCE: &str = "0123456789ab";
 
 /// Arguments of `tribunal plan`.
 #[derive(Debug, Args)]
@@ -112,28 +97,6 @@ pub(crate) struct CostInterval {
     high: f64,
 }
 
-/// What a category's leaves are asked with. Tokens are the model's.
-#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
-pub(crate) struct PlannedCategory {
-    /// All leaves.
-    leaves: u64,
-    /// Those that the judge is asked about.
-    asked: u64,
-    /// Tokens that all of them are sent alike.
-    shared_tokens: u64,
-    /// Tokens of the longest question.
-    longest_tokens: u64,
-}
-
-/// Counts of leaves that make no call, and of calls that are no leaf's verdict.
-#[derive(Clone, Copy, Default)]
-struct Settled {
-    by_rule: u64,
-    reused: u64,
-    done: u64,
-    rankings: u64,
-}
-
 /// Runs `tribunal plan`.
 ///
 /// # Errors
@@ -165,9 +128,9 @@ async fn plan(
         draft.spec.generation = prepare::generation(&draft.spec, inputs.fresh, existing).await?;
     }
     let run = draft.spec.id();
-    let done = match &existing {
-        Some(existing) => done(existing, &run).await?,
-        None => Vec::new(),
+    let known = match &existing {
+        Some(existing) => Some(Known::of(existing, &run, inputs.fresh).await?),
+        None => None,
     };
     let mut warnings = Vec::new();
     if judge.facts.entry.is_none() {
@@ -178,14 +141,15 @@ async fn plan(
         ));
     }
     let mut assumptions = judge.facts.assumptions.clone();
-    let (categories, groups, settled) =
-        questions(&draft, judge, &memory, &done, &mut warnings).await?;
-
+    let questions = questions::questions(&draft, judge, &memory, known).await?;
+    warnings.extend(questions.warnings);
     let history = match &existing {
-        Some(existing) => history(existing, judge).await?,
+        Some(existing) => questions::history(existing, judge).await?,
         None => (0, 0),
     };
-    let estimate = Estimate::of(&groups, reply(judge, history, &mut assumptions));
+    let (reply, said) = questions::reply(judge, history);
+    assumptions.push(said);
+    let estimate = Estimate::of(&questions.groups, reply);
     if estimate.expected.cached > 0 {
         assumptions.push(
             "the provider caches the prefix that a category's leaves share, and one leaf of each \
@@ -206,7 +170,7 @@ async fn plan(
     };
     let time = pace(config, judge, &mut assumptions).time(estimate.calls);
     let Usage { input, cached, .. } = estimate.expected;
-    let Settled { by_rule, reused, done, .. } = settled;
+    let Settled { by_rule, reused, done, rankings } = questions.settled;
     Ok(PlanDocument {
         run,
         judge: judge.spec.name.clone(),
@@ -215,196 +179,15 @@ async fn plan(
         by_rule,
         reused,
         done,
-        calls: PlannedCalls { judge: estimate.calls - settled.rankings, rank: settled.rankings },
+        calls: PlannedCalls { judge: estimate.calls - rankings, rank: rankings },
         tokens: estimate.expected,
         cached_share: (input > 0).then(|| cached as f64 / input as f64),
         cost_usd: judge.facts.prices.as_ref().map(cost),
         time_s: time.map(|time| time.as_secs_f64()),
-        categories,
+        categories: questions.categories,
         assumptions,
         warnings,
     })
-}
-
-/// Positions of the run's leaves that are not asked about any more, in order; none where it was
-/// not begun.
-async fn done(store: &Arc<dyn Store>, run: &RunId) -> anyhow::Result<Vec<u32>> {
-    let known = store.runs().await?.iter().any(|record| record.run.id == *run);
-    let (mut done, mut after) = (Vec::new(), None);
-    if !known {
-        return Ok(done);
-    }
-    loop {
-        let page = store.outcomes(run, after, OUTCOME_PAGE).await?;
-        let Some(last) = page.last() else { return Ok(done) };
-        after = Some((last.position, last.sample));
-        done.extend(page.iter().filter(|t| !is_open(t.outcome)).map(|t| t.position));
-    }
-}
-
-/// Whether the same command asks about a leaf with this outcome.
-fn is_open(outcome: Outcome) -> bool {
-    matches!(outcome.ungraded(), Some(UngradedReason::Pending | UngradedReason::Budget))
-}
-
-/// Outcomes read at once.
-const OUTCOME_PAGE: usize = 4_096;
-
-/// What each category's leaves are asked with, and what is likely wrong with it.
-async fn questions(
-    draft: &Draft,
-    judge: &ResolvedJudge,
-    memory: &Arc<dyn Store>,
-    done: &[u32],
-    warnings: &mut Vec<String>,
-) -> anyhow::Result<(BTreeMap<Category, PlannedCategory>, Vec<Group>, Settled)> {
-    let facts = &judge.facts;
-    let vocabulary = facts.vocabulary()?;
-    let models_own = |tokens: u64| (tokens as f64 * facts.token_factor).ceil() as u64;
-    let mut prefixes: BTreeMap<Category, u64> = BTreeMap::new();
-    let rules = draft.rules();
-    for (category, hash) in &draft.spec.evidence {
-        if rules.contains_key(category) {
-            continue;
-        }
-        let evidence: Evidence = serde_json::from_slice(&memory.blob(*hash).await?)?;
-        warn_of_evidence(&evidence, warnings);
-        let run = RunPrompts {
-            spec: &draft.spec,
-            rubric: &draft.rubric,
-            whole: draft.whole(),
-            prompts: &draft.prompts,
-            reply_form: draft.spec.judge.reply_form,
-            nonce: Some(NONCE),
-        };
-        let shared = run.shared(evidence)?;
-        let tokens = vocabulary.count(&shared.system) + vocabulary.count(&shared.shared);
-        prefixes.insert(*category, tokens as u64);
-    }
-    let canaries: Vec<Category> =
-        draft.spec.canaries.iter().map(|canary| canary.category).collect();
-    let window = facts.prompt_tokens(judge.spec.max_output_tokens);
-    let mut categories: BTreeMap<Category, PlannedCategory> = BTreeMap::new();
-    let mut groups: BTreeMap<Category, Group> = BTreeMap::new();
-    let mut settled = Settled::default();
-    let (mut over, mut first_over) = (0_u64, None);
-    // The parent whose leaves share the ranking that was counted last.
-    let mut ranked = None;
-    for (index, task) in draft.tasks() {
-        let prefix = prefixes.get(&task.category).copied().unwrap_or_default();
-        let category = categories.entry(task.category).or_default();
-        category.leaves += 1;
-        category.shared_tokens = models_own(prefix);
-        if task.rule.is_some() {
-            settled.by_rule += 1;
-            continue;
-        }
-        if done.binary_search(&task.position).is_ok() {
-            settled.done += 1;
-            continue;
-        }
-        let chosen = draft.chosen(task.category);
-        let own = draft.sizes.own(index) + chosen.map_or(0, |chosen| chosen.tokens as u64);
-        category.asked += 1;
-        category.longest_tokens = category.longest_tokens.max(models_own(prefix + own));
-        let group = groups.entry(task.category).or_default();
-        *group = Group {
-            leaves: group.leaves + 1,
-            prefix: models_own(prefix),
-            own: group.own + models_own(own),
-        };
-        if let Some(chosen) = chosen.filter(|chosen| chosen.method.asks_judge()) {
-            let parent = draft.rubric.nodes()[index].parent();
-            let shared = Some((task.category, parent)).filter(|_| chosen.method.is_shared());
-            if shared.is_none() || shared != ranked {
-                settled.rankings += 1;
-                group.leaves += 1;
-                group.own += models_own(draft.sizes.own(index));
-            }
-            ranked = shared;
-        }
-        if prefix + own > window {
-            over += 1;
-            first_over.get_or_insert((draft.rubric.nodes()[index].leaf_index(), task.id));
-        }
-    }
-    for category in canaries {
-        let own = categories.get(&category).map_or(0, |planned| planned.longest_tokens);
-        let prefix = prefixes.get(&category).copied().unwrap_or_default();
-        let group = groups.entry(category).or_default();
-        group.leaves += 1;
-        group.prefix = models_own(prefix);
-        group.own += own.saturating_sub(models_own(prefix));
-        if draft.chosen(category).is_some_and(|chosen| chosen.method.asks_judge()) {
-            settled.rankings += 1;
-            group.leaves += 1;
-        }
-    }
-    if let Some((leaf, id)) = first_over {
-        let name = leaf.map_or_else(|| format!("`{id}`"), |leaf| format!("#{leaf}"));
-        warnings.push(format!(
-            "{over} questions do not fit the window of {} beside a reply of {}, the first that of \
-             leaf {name}: their evidence would be cut. A smaller run.max_prior_nodes or \
-             evidence.token_budget leaves room",
-            facts.context_window, judge.spec.max_output_tokens
-        ));
-    }
-    Ok((categories, groups.into_values().collect(), settled))
-}
-
-/// A category whose judge sees no file, or not all of them.
-fn warn_of_evidence(evidence: &Evidence, warnings: &mut Vec<String>) {
-    let category = evidence.category;
-    if let Some(pool) = &evidence.pool {
-        warnings.push(format!(
-            "the evidence for {category} does not fit: {} chooses up to {} tokens of {} files for \
-             each leaf; `tribunal evidence` lists them",
-            pool.method,
-            pool.room,
-            pool.candidates().count()
-        ));
-    } else if evidence.files.is_empty() && evidence.script.is_none() {
-        warnings.push(format!(
-            "{category} leaves have no evidence: no file of the submission is shown for them"
-        ));
-    }
-    for part in evidence.parts.iter().filter(|part| part.tokens_cut > 0) {
-        let (name, tokens) = (part.part.replace('_', " "), part.tokens_cut);
-        warnings.push(format!("the {name} is cut by {tokens} tokens for {category}"));
-    }
-}
-
-/// Calls with a usable reply that the store's runs made to this model, and their output tokens.
-async fn history(store: &Arc<dyn Store>, judge: &ResolvedJudge) -> anyhow::Result<(u64, u64)> {
-    let (mut calls, mut output) = (0, 0);
-    for record in store.runs().await? {
-        let same = record.run.model == judge.spec.model && record.run.judge == judge.spec.name;
-        if same {
-            let totals = store.totals(&record.run.id).await?;
-            calls += totals.judge_calls + totals.repair_calls;
-            output += totals.usage.output;
-        }
-    }
-    Ok((calls, output))
-}
-
-/// How long replies are: as in the store's own runs, where it has enough.
-fn reply(
-    judge: &ResolvedJudge,
-    (calls, output): (u64, u64),
-    assumptions: &mut Vec<String>,
-) -> ReplySize {
-    let cap = judge.spec.max_output_tokens;
-    let (expected, why) = if calls >= ENOUGH_CALLS {
-        (output as f64 / calls as f64, format!("as in the {calls} calls of this store"))
-    } else if cap >= REASONING_CAP {
-        (ASSUMED_REASONED_REPLY, "for a model that reasons".to_owned())
-    } else {
-        (ASSUMED_REPLY, "for a verdict with its reasons".to_owned())
-    };
-    let expected = expected.min(f64::from(cap));
-    assumptions.push(format!("a reply takes {expected:.0} tokens, {why}, and {cap} at most"));
-    ReplySize { expected, cap: u64::from(cap) }
 }
 
 /// What is known of the judge's speed.

@@ -24,6 +24,7 @@ use tribunal_worker::{
 
 use crate::{
     args::{InputArgs, JudgeArgs},
+    budget::BudgetArgs,
     command::Context,
     engine,
     exit::Exit,
@@ -200,7 +201,8 @@ async fn render(
     let judge = prepare::judge(judge, None, &config)?;
     // A run like any other, in a store that ends with this command.
     let store: Arc<dyn Store> = Arc::new(ModelStore::new(Arc::new(SystemClock)));
-    let prepared = prepare::prepare(inputs, &config, &judge, &store).await?;
+    let prepared =
+        prepare::prepare(inputs, &config, &judge, &BudgetArgs::default(), &store).await?;
     let spec = prepared.spec;
 
     let parsed = Rubric::parse(&spec.rubric.name, &store.blob(spec.rubric.hash).await?)?;

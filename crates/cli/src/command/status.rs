@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tribunal_collector::progress_of_leaves;
 use tribunal_core::{RunId, RunState, UngradedReason};
-use tribunal_store::{RunRecord, Store};
+use tribunal_store::{Amount, RunRecord, Store};
 
 use crate::{args::StoreArgs, command::Context, config::Config, engine, exit::Exit, output};
 
@@ -71,8 +71,13 @@ struct RunStatus {
     leaves_per_s: f64,
     /// Calls answered with 429.
     rejected: u64,
-    /// What the calls cost; null where no price is known.
+    /// What the calls cost, those of unknown outcome at the most that they can have; null where no
+    /// price is known.
     cost_usd: Option<f64>,
+    /// What they may cost at most; null where no budget says so.
+    budget_usd: Option<f64>,
+    /// Tokens that they may take at most; null where no budget says so.
+    budget_tokens: Option<u64>,
     /// Seconds until nothing is left, at that rate; null when it cannot be told.
     eta_s: Option<f64>,
 }
@@ -151,6 +156,7 @@ async fn status(
     let leaves_per_s = if seconds > 0.0 { progress.done as f64 / seconds } else { 0.0 };
     let active = state == "active" && leaves_per_s > 0.0;
     let prices = config.models.get(&record.run.model).prices;
+    let budget = totals.spending.map(|spending| spending.budget);
     Ok(RunStatus {
         run: record.run.id,
         state: state.to_owned(),
@@ -168,9 +174,22 @@ async fn status(
         ungraded: progress.ungraded,
         leaves_per_s,
         rejected: totals.rejected,
-        cost_usd: prices.map(|prices| prices.cost_usd(&totals.usage)),
+        cost_usd: prices.map(|prices| totals.cost_usd(&prices)),
+        budget_usd: budget
+            .and_then(|budget| budget.micro_usd)
+            .map(|micro_usd| Amount { micro_usd, tokens: 0 }.usd()),
+        budget_tokens: budget.and_then(|budget| budget.tokens),
         eta_s: active.then(|| open as f64 / leaves_per_s),
     })
+}
+
+/// What a run has cost, and what it may cost.
+fn cost(run: &RunStatus) -> String {
+    let spent = run.cost_usd.map_or("?".to_owned(), |cost| format!("${cost:.2}"));
+    match run.budget_usd {
+        Some(budget) => format!("{spent} of ${budget:.2}"),
+        None => spent,
+    }
 }
 
 fn render(document: &StatusDocument) -> String {
@@ -196,7 +215,7 @@ fn render(document: &StatusDocument) -> String {
             run.dead.to_string(),
             run.ungraded.values().sum::<u64>().to_string(),
             format!("{:.1}/s", run.leaves_per_s),
-            run.cost_usd.map_or("?".to_owned(), |cost| format!("${cost:.2}")),
+            cost(run),
             run.eta_s.map_or(String::new(), |eta| format!("{eta:.0}s")),
         ]);
     }

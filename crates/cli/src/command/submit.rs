@@ -10,6 +10,7 @@ use tribunal_core::RunId;
 
 use crate::{
     args::{InputArgs, JudgeArgs, ShareArgs, StoreArgs},
+    budget::BudgetArgs,
     command::Context,
     engine,
     exit::Exit,
@@ -23,6 +24,8 @@ pub(crate) struct SubmitArgs {
     inputs: InputArgs,
     #[command(flatten)]
     judge: JudgeArgs,
+    #[command(flatten)]
+    budget: BudgetArgs,
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
@@ -48,8 +51,9 @@ pub(crate) struct SubmitDocument {
 pub(crate) async fn run(args: SubmitArgs, context: &Context) -> anyhow::Result<Exit> {
     let config = context.load(&[args.inputs.flags(), args.store.flags()].concat())?;
     let judge = prepare::judge(&args.judge, None, &config)?;
+    args.budget.check(&judge.facts)?;
     let store = engine::open_store(&config).await?;
-    let prepared = prepare::prepare(&args.inputs, &config, &judge, &store).await?;
+    let prepared = prepare::prepare(&args.inputs, &config, &judge, &args.budget, &store).await?;
     let run = prepared.record.run.id;
     if let Some(weight) = args.share.weight {
         store.set_weight(&run, weight).await?;

@@ -10,8 +10,9 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Context as _;
 use serde::Deserialize;
-use tribunal_core::{ReplyForm, Usage};
+use tribunal_core::{Prices, ReplyForm};
 use tribunal_evidence::{Vocabulary, tokens::DEFAULT_VOCABULARY};
+use tribunal_worker::Tariff;
 
 use super::{Problem, Source, raw::line_of};
 
@@ -58,19 +59,6 @@ pub(crate) struct ModelFacts {
     pub(crate) prompt_cache_key: bool,
     /// What was assumed, in sentences; empty where all of it is known.
     pub(crate) assumptions: Vec<String>,
-}
-
-/// USD for a million tokens.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Prices {
-    /// Input that was not cached.
-    pub(crate) input: f64,
-    /// Input that the provider served from its cache.
-    pub(crate) cached_input: f64,
-    /// Output, reasoning included.
-    pub(crate) output: f64,
-    /// What the batch API costs of these, 0 to 1; 1 where there is none.
-    pub(crate) batch_factor: f64,
 }
 
 /// The request's field that caps completion tokens.
@@ -279,6 +267,15 @@ impl ModelFacts {
             .context("the embedded vocabularies are gone")
     }
 
+    /// How a worker counts its tokens, and what they cost.
+    pub(crate) fn tariff(&self) -> Tariff {
+        Tariff {
+            vocabulary: self.tokenizer.clone(),
+            token_factor: self.token_factor,
+            prices: self.prices,
+        }
+    }
+
     /// Tokens of `tokenizer` that a prompt may have beside an answer of `max_output_tokens`.
     #[expect(
         clippy::cast_possible_truncation,
@@ -289,21 +286,6 @@ impl ModelFacts {
     pub(crate) fn prompt_tokens(&self, max_output_tokens: u32) -> u64 {
         let room = self.context_window.saturating_sub(u64::from(max_output_tokens));
         (room as f64 / self.token_factor) as u64
-    }
-}
-
-// === impl Prices ===
-
-impl Prices {
-    /// What the usage costs, in USD, outside the batch API.
-    #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^53")]
-    pub(crate) fn cost_usd(&self, usage: &Usage) -> f64 {
-        let cached = usage.cached.min(usage.input);
-        let fresh = usage.input - cached;
-        (fresh as f64 * self.input
-            + cached as f64 * self.cached_input
-            + usage.output as f64 * self.output)
-            / 1e6
     }
 }
 

@@ -3,9 +3,7 @@
 //! Owns what each method would cost and the choice of the cheapest. Which files come of it is the
 //! worker's, leaf by leaf.
 
-use tribunal_core::SelectionMethod;
-
-use crate::config::models::Prices;
+use tribunal_core::{Prices, SelectionMethod};
 
 /// What a cached token costs of a fresh one where no price says so: servers of one's own cache
 /// prefixes too.

@@ -1,7 +1,7 @@
 //! Tables and trees for people.
 
 use tribunal_collector::{TextStyle, closing_table, score_table, scored_tree};
-use tribunal_core::{RunState, run::GradeOptions};
+use tribunal_core::{Prices, RunState, run::GradeOptions};
 use tribunal_store::Store;
 
 use crate::support::{Answer, example, mixed_run, start};
@@ -84,7 +84,12 @@ async fn the_closing_table_of_a_mixed_run() {
 
     assert!(!table.contains("cost"), "{table}");
     let mut collected = run.collect().await;
-    collected.set_cost(Some(0.0123));
+    collected.set_prices(Some(Prices {
+        input: 5.0,
+        cached_input: 1.0,
+        output: 30.0,
+        batch_factor: 1.0,
+    }));
     assert!(closing_table(&collected, TextStyle::PLAIN).contains("$0.0123"), "{table}");
     assert_eq!(collected.document(None).cost_usd, Some(0.0123));
 

@@ -96,6 +96,7 @@ fn spec(rubric: BlobHash, options: GradeOptions) -> RunSpec {
         require_evidence: false,
         canaries: Vec::new(),
         generation: 0,
+        planned: None,
     }
 }
 

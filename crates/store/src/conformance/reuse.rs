@@ -58,6 +58,9 @@ pub async fn graded_verdicts_are_handed_on(engine: &dyn Engine) {
     let first = first.as_ref();
     let expected = [(0, first), (1, None), (2, None), (4, first), (5, None), (6, None), (7, None)];
     assert_eq!(sources(&claims), expected, "position 3 is being asked");
+    let keys = (0..9).map(|position| task(position).content_key).collect();
+    let reusable = bench.store.reusable(keys).await.expect("look up");
+    assert_eq!(reusable, (0..9).map(|at| at == 0 || at == 4).collect::<Vec<_>>());
     let verdict = verdict(0, 0, graded(0.0));
     let reusable = claims[0].reusable.as_deref().cloned();
     assert_eq!(reusable, Some(Reusable { run: run_id(1), verdict: verdict.clone() }));

@@ -3,7 +3,9 @@
 //! Owns stride scheduling over runs, and what other runs know of a question: a verdict that can
 //! be taken over, or that it is being asked at this moment.
 
-use tribunal_core::{LeaseId, RunId, VerdictSource};
+use std::collections::HashSet;
+
+use tribunal_core::{ContentKey, LeaseId, RunId, Verdict, VerdictSource};
 
 use super::{State, Tables, Task};
 use crate::store::{Claim, Reusable};
@@ -80,6 +82,16 @@ impl Tables {
         })
     }
 
+    /// The content keys of verdicts that can be taken over.
+    pub(super) fn reusable_keys(&self) -> HashSet<ContentKey> {
+        let tasks = self.runs.iter().flat_map(|run| run.tasks.values());
+        let reusable = tasks.filter(|task| match &task.state {
+            State::Done { verdict, .. } => is_reusable(verdict),
+            _ => false,
+        });
+        reusable.map(|task| task.task.content_key).collect()
+    }
+
     fn twin(&self, at: usize, task: &Task) -> Twin {
         if !self.runs[at].record.run.reuse || task.task.rule.is_some() {
             return Twin::None;
@@ -93,8 +105,7 @@ impl Tables {
             match &twin.state {
                 State::Leased { .. } => asking = true,
                 State::Done { verdict, stored_ms, .. }
-                    if verdict.outcome.score().is_some()
-                        && !matches!(verdict.source, VerdictSource::Rule { .. })
+                    if is_reusable(verdict)
                         && oldest.as_ref().is_none_or(|(oldest, _)| stored_ms < oldest) =>
                 {
                     let (run, verdict) = (run.record.run.id.clone(), (**verdict).clone());
@@ -109,4 +120,9 @@ impl Tables {
             None => Twin::None,
         }
     }
+}
+
+/// Whether a judge graded it, for this run or another.
+fn is_reusable(verdict: &Verdict) -> bool {
+    verdict.outcome.score().is_some() && !matches!(verdict.source, VerdictSource::Rule { .. })
 }

@@ -264,9 +264,13 @@ pub(super) async fn totals(pool: &SqlitePool, run: i64) -> Result<RunTotals, sql
         let number = count(row, 3)?;
         match row.try_get(0)? {
             "calls" => {
-                totals.usage +=
+                let usage =
                     Usage { input: count(row, 4)?, cached: count(row, 5)?, output: count(row, 6)? };
+                totals.usage += usage;
                 let kind = named(row, 1, CallKind::from_name)?;
+                let of_kind = totals.by_kind.entry(kind).or_default();
+                of_kind.calls += number;
+                of_kind.usage += usage;
                 let class = optional_name(row, 2, FailureClass::from_name)?;
                 *match (class, kind) {
                     (Some(FailureClass::Throttled), _) => &mut totals.rejected,

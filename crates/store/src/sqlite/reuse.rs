@@ -3,9 +3,9 @@
 //! Owns the look-ups by content key: whether another run has a verdict that a task can take over,
 //! or is asking at this moment. It changes nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use sqlx::{Row, SqliteConnection};
+use sqlx::{Row, SqliteConnection, SqlitePool};
 use tribunal_core::{ContentKey, RunId};
 
 use super::{
@@ -79,6 +79,34 @@ pub(super) async fn twins(
         }
     }
     Ok(twins)
+}
+
+/// The content keys among these for which a run has a verdict that can be taken over.
+pub(super) async fn known(
+    pool: &SqlitePool,
+    keys: &[ContentKey],
+) -> Result<HashSet<ContentKey>, sqlx::Error> {
+    let mut known = HashSet::new();
+    for slice in slices(keys) {
+        let mut query = with_rows(
+            "content_key",
+            slice.len(),
+            "SELECT j.content_key FROM j WHERE EXISTS (\
+                 SELECT 1 FROM tasks o INDEXED BY tasks_content \
+                 CROSS JOIN runs ON runs.seq = o.run AND runs.pruned = 0 \
+                 CROSS JOIN verdicts v ON v.run = o.run AND v.position = o.position \
+                     AND v.sample = o.sample \
+                 WHERE o.content_key = j.content_key AND o.state = 3 AND v.score IS NOT NULL \
+                     AND v.source <> 'rule')",
+        );
+        for key in slice {
+            query = query.bind(key.as_bytes().to_vec());
+        }
+        for row in query.fetch_all(pool).await? {
+            known.extend(ContentKey::from_slice(row.try_get(0)?));
+        }
+    }
+    Ok(known)
 }
 
 /// The compressed verdict.

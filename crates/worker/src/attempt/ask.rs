@@ -1,37 +1,61 @@
-//! One question on its way to the judge.
+//! One question on its way to the judge and back.
 //!
-//! Owns whose turn it is, the permit, the call and its record. What comes of the answer is not
-//! decided here.
+//! Owns what a call waits for, in this order: its prefixes' turns, the run's budget, the endpoint's
+//! limit; and its record. What a reply or a failure leads to is the attempt's.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tribunal_core::{Attempt, CallKind, FailureClass};
+use tribunal_core::{
+    Attempt, CallKind, FailureClass, Outcome, UngradedReason, Usage, VerdictSource,
+    verdict::Rationale,
+};
 
-use super::{Asker, Turn, millis, now_ms};
+use super::{Asker, End, Turn, millis, now_ms};
 use crate::{
     provider::{Answer, CallFailure, Message, Question, Reply},
+    purse::{Held, Paid},
+    recorded::ContextError,
     run_context::Shared,
     select::Group,
 };
 
+/// Why a question was not sent, or its answer is of no use any more.
+#[derive(Debug)]
+pub(super) enum NotAsked {
+    /// The attempt ends.
+    End(Box<End>),
+    /// The leaf is not to blame.
+    Context(ContextError),
+}
+
+/// A question beside the prefix that it begins with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OwnMessages<'m> {
+    /// What it is for.
+    pub(super) kind: CallKind,
+    /// Leaves whose first own message begins with the same files.
+    pub(super) group: Option<&'m Group>,
+    /// The first own message.
+    pub(super) first: &'m str,
+    /// Bad replies with the question that followed each.
+    pub(super) repairs: &'m [(String, String)],
+}
+
 // === impl Turn ===
 
-impl Turn<'_> {
-    /// Waits for a place and a permit, and sends a question; `None` when the attempt is to stop.
+impl<'a> Turn<'a> {
+    /// Waits until the question may be sent, and sends it.
     pub(super) async fn ask(
         &mut self,
         shared: &Shared,
-        group: Option<&Group>,
-        kind: CallKind,
-        own: &str,
-        repairs: &[(String, String)],
-    ) -> Option<Result<Reply, CallFailure>> {
+        own: OwnMessages<'_>,
+    ) -> Result<Result<Reply, CallFailure>, NotAsked> {
         let Asker { run, stop, .. } = *self.asker;
         let places = async {
             // The longer prefix first: whoever goes ahead with it may have to stand in line for the
             // shorter one, and never the other way round.
-            let files = match group {
+            let files = match own.group {
                 Some(group) => Some(group.warm.place().await),
                 None => None,
             };
@@ -39,20 +63,24 @@ impl Turn<'_> {
         };
         let (mut files, mut place) = tokio::select! {
             biased;
-            () = stop.cancelled() => return None,
+            () = stop.cancelled() => return Err(End::Release.into()),
             places = places => places,
         };
         if run.health.refusals() != self.refusals {
             // Whoever went ahead was refused for all.
-            return None;
+            return Err(End::Release.into());
         }
+        let held = if self.claim.budgeted { Some(self.pay(shared, own).await?) } else { None };
         let waited = tokio::select! {
             biased;
-            () = stop.cancelled() => return None,
+            () = stop.cancelled() => {
+                settle(held, Some(&Usage::default())).await?;
+                return Err(End::Release.into());
+            }
             waited = run.limiter.permit() => waited,
         };
         let call = async {
-            let call = place.during(self.call(shared, kind, own, repairs, waited));
+            let call = place.during(self.call(shared, own, waited));
             match &mut files {
                 Some(files) => files.during(call).await,
                 None => call.await,
@@ -60,7 +88,7 @@ impl Turn<'_> {
         };
         let asked = tokio::select! {
             biased;
-            () = stop.cancelled() => return None,
+            () = stop.cancelled() => return Err(End::Release.into()),
             asked = call => asked,
         };
         let refused = |failure: &CallFailure| failure.class == FailureClass::Refused;
@@ -69,21 +97,65 @@ impl Turn<'_> {
             if let Some(files) = files {
                 files.answered();
             }
+        } else {
+            drop((place, files));
         }
-        Some(asked)
+        settle(held, charged(&asked).as_ref()).await?;
+        Ok(asked)
+    }
+
+    /// Reserves what the question costs at most.
+    async fn pay(&self, shared: &Shared, own: OwnMessages<'_>) -> Result<Held<'a>, NotAsked> {
+        let Asker { run, stop, .. } = *self.asker;
+        let cap = run.run.spec.judge.max_output_tokens;
+        let repairs = own.repairs.iter().flat_map(|(answer, repair)| [answer, repair]);
+        let own_tokens =
+            repairs.fold(run.meter.tokens(own.first), |sum, text| sum + run.meter.tokens(text));
+        let messages = SHARED_MESSAGES + 1 + 2 * own.repairs.len();
+        let counted = run.meter.question(shared.tokens + own_tokens, messages);
+        let paid = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Err(End::Release.into()),
+            paid = run.purse.pay(self.claim, counted, cap) => paid?,
+        };
+        Err(match paid {
+            Paid::Held(held) => return Ok(held),
+            Paid::Fenced => End::Release.into(),
+            Paid::NoPrice => {
+                let model = &run.run.spec.judge.model;
+                let reason = format!(
+                    "the run has a budget in dollars, and the price of `{model}` is not known \
+                     here: name a file with its entry in run.models"
+                );
+                End::Pause { reason }.into()
+            }
+            Paid::Exhausted { amount } => {
+                let most = match amount.micro_usd {
+                    0 => format!("{} tokens", amount.tokens),
+                    micro => format!("${:.4} or {} tokens", micro as f64 / 1e6, amount.tokens),
+                };
+                let explanation = format!(
+                    "what is left of the run's budget does not hold this call, which may take \
+                     {most}; the same command with a larger budget goes on"
+                );
+                let rationale = Rationale { explanation, ..Rationale::default() };
+                let outcome = Outcome::Ungraded { reason: UngradedReason::Budget };
+                let model = run.run.spec.judge.model.clone();
+                self.verdict(outcome, VerdictSource::Judge, rationale, model, None).into()
+            }
+        })
     }
 
     /// Sends the question and records the call.
     async fn call(
         &mut self,
         shared: &Shared,
-        kind: CallKind,
-        own: &str,
-        repairs: &[(String, String)],
+        own: OwnMessages<'_>,
         waited: Duration,
     ) -> Result<Reply, CallFailure> {
+        let OwnMessages { kind, first, repairs, .. } = own;
         let run = self.asker.run;
-        let mut messages = vec![Message { role: "user", content: own }];
+        let mut messages = vec![Message { role: "user", content: first }];
         for (answer, repair) in repairs {
             messages.push(Message { role: "assistant", content: answer });
             messages.push(Message { role: "user", content: repair });
@@ -146,5 +218,44 @@ impl Turn<'_> {
         }
         self.attempts.push(attempt);
         asked
+    }
+}
+
+/// Messages that all leaves of a category are sent alike.
+const SHARED_MESSAGES: usize = 2;
+
+async fn settle(held: Option<Held<'_>>, usage: Option<&Usage>) -> Result<(), NotAsked> {
+    match held {
+        Some(held) => held.settle(usage).await.map_err(NotAsked::Context),
+        None => Ok(()),
+    }
+}
+
+/// What a call has cost; `None` where nobody knows: it timed out, broke off, or says nothing of it.
+fn charged(asked: &Result<Reply, CallFailure>) -> Option<Usage> {
+    match asked {
+        Ok(reply) => reply.reports_usage.then_some(reply.usage),
+        Err(failure) if failure.usage != Usage::default() || !failure.reached => {
+            Some(failure.usage)
+        }
+        // A gateway's time limit says nothing of what the model behind it did.
+        Err(failure) => match failure.status {
+            None | Some(..400 | 408 | 504 | 524) => None,
+            Some(_) => Some(Usage::default()),
+        },
+    }
+}
+
+// === impl NotAsked ===
+
+impl From<End> for NotAsked {
+    fn from(end: End) -> Self {
+        NotAsked::End(Box::new(end))
+    }
+}
+
+impl From<ContextError> for NotAsked {
+    fn from(error: ContextError) -> Self {
+        NotAsked::Context(error)
     }
 }

@@ -9,7 +9,11 @@ use std::sync::Arc;
 use tribunal_core::{CallKind, FailureClass, Rubric, UngradedReason, verdict::Suspicion};
 use tribunal_evidence::{Selected, injection};
 
-use super::{Asker, End, Turn, shown_again, unusable};
+use super::{
+    Asker, End, Turn,
+    ask::{NotAsked, OwnMessages},
+    shown_again, unusable,
+};
 use crate::{
     parse::{self, BadReply},
     provider::{Finish, Reply},
@@ -104,10 +108,13 @@ impl Turn<'_> {
             self.form = run.form();
             let prompts = run.run.prompts_about(rubric, self.form);
             let own = prompts.rank(group, &shared.tree).map_err(unusable)?;
-            let reply = match self.ask(shared, None, CallKind::Rank, &own, &repairs).await {
-                None => return Err(End::Release.into()),
-                Some(Ok(reply)) => reply,
-                Some(Err(failure)) => {
+            let messages =
+                OwnMessages { kind: CallKind::Rank, group: None, first: &own, repairs: &repairs };
+            let reply = match self.ask(shared, messages).await {
+                Err(NotAsked::End(end)) => return Err(NoFiles::End(end)),
+                Err(NotAsked::Context(error)) => return Err(error.into()),
+                Ok(Ok(reply)) => reply,
+                Ok(Err(failure)) => {
                     let shrunk = self.shrunk;
                     match self.failed(failure).await {
                         Some(end) => return Err(end.into()),

@@ -1,5 +1,7 @@
 //! Models: names, assumptions, prices, wrong entries.
 
+use tribunal_core::Usage;
+
 use super::*;
 
 #[test]

@@ -6,15 +6,12 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tribunal_core::{
-    Attempt, FailureClass, ReplyForm, SelectionMethod, Usage, Verdict,
+    Attempt, FailureClass, Prices, ReplyForm, SelectionMethod, Usage, Verdict,
     verdict::{Quote, Rationale, Suspicion},
 };
 use tribunal_evidence::Evidence;
 
-use crate::{
-    command::evidence::{CutDocument, FileDocument},
-    config::models::Prices,
-};
+use crate::command::evidence::{CutDocument, FileDocument};
 
 /// A group above the leaf.
 #[derive(Debug, Serialize, JsonSchema)]

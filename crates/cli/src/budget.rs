@@ -1,0 +1,153 @@
+//! `--budget` and `--max-tokens`: what a run may spend.
+//!
+//! Owns the flags and what they set on a run. That nothing is spent beyond it is the store's and the
+//! worker's.
+
+use std::{str::FromStr, sync::Arc};
+
+use anyhow::ensure;
+use clap::Args;
+use tribunal_core::{Prices, RunId};
+use tribunal_store::{Amount, Budget, Store};
+
+use crate::config::models::ModelFacts;
+
+/// What a run may spend.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct BudgetArgs {
+    /// Spend at most so many US dollars on the run, or `none` for no limit; a larger one goes on
+    /// with what a smaller one left
+    #[arg(long, value_name = "USD|none")]
+    budget: Option<Limit<UsDollars>>,
+    /// Use at most so many tokens on the run, prompts and replies together, or `none`
+    #[arg(long, value_name = "N|none")]
+    max_tokens: Option<Limit<Tokens>>,
+}
+
+/// A limit, or that there is none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Limit<T> {
+    None,
+    Most(T),
+}
+
+/// US dollars, above 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct UsDollars(f64);
+
+/// Tokens, above 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Tokens(u64);
+
+/// Millionths in a whole.
+const MICRO: f64 = 1e6;
+
+/// The largest budget: far beyond any bill, and exact in millionths.
+const MOST_USD: f64 = 1e9;
+
+// === impl BudgetArgs ===
+
+impl BudgetArgs {
+    /// Refuses a budget that cannot be kept: one of dollars for a model whose price is not known.
+    ///
+    /// # Errors
+    ///
+    /// That, and what to do.
+    pub(crate) fn check(&self, facts: &ModelFacts) -> anyhow::Result<()> {
+        let in_usd = matches!(self.budget, Some(Limit::Most(_)));
+        ensure!(
+            !in_usd || facts.prices.is_some(),
+            "--budget cannot be kept: the price of `{}` is not known. Give it in a file named by \
+             run.models (price_input, price_cached and price_output of its entry), or limit tokens \
+             with --max-tokens",
+            facts.model
+        );
+        Ok(())
+    }
+
+    /// Sets the run's budget, where a flag says one; without any, the run keeps the one it has.
+    /// Returns how many leaves a larger budget put back in the queue.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub(crate) async fn set(
+        &self,
+        run: &RunId,
+        prices: Option<&Prices>,
+        store: &Arc<dyn Store>,
+    ) -> anyhow::Result<u64> {
+        if self.budget.is_none() && self.max_tokens.is_none() {
+            return Ok(0);
+        }
+        let budget = Budget {
+            micro_usd: self.budget.and_then(|limit| match limit {
+                // At most 1e15: exact.
+                Limit::Most(UsDollars(usd)) => Some((usd * MICRO).floor() as u64),
+                Limit::None => None,
+            }),
+            tokens: self.max_tokens.and_then(|limit| match limit {
+                Limit::Most(Tokens(tokens)) => Some(tokens),
+                Limit::None => None,
+            }),
+        };
+        let totals = store.totals(run).await?;
+        let usd = prices.map_or(0.0, |prices| prices.cost_usd(&totals.usage));
+        let spent = Amount {
+            micro_usd: (usd * MICRO).ceil() as u64,
+            tokens: totals.usage.input + totals.usage.output,
+        };
+        Ok(store.set_budget(run, budget, spent).await?)
+    }
+}
+
+// === impl Limit ===
+
+impl<T: FromStr<Err = String>> FromStr for Limit<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" { Ok(Limit::None) } else { text.parse().map(Limit::Most) }
+    }
+}
+
+impl FromStr for UsDollars {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let usd = text.trim_start_matches('$').parse().ok();
+        // NaN is in no range.
+        let usd = usd.filter(|usd| (1.0 / MICRO..=MOST_USD).contains(usd));
+        usd.map(UsDollars).ok_or_else(|| "give US dollars above 0, such as 25.00".to_owned())
+    }
+}
+
+impl FromStr for Tokens {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let tokens = text.replace(['_', ','], "").parse().ok().filter(|tokens| *tokens > 0);
+        tokens.map(Tokens).ok_or_else(|| "give a number of tokens above 0".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_are_read_as_people_write_them() {
+        let usd = |text: &str| text.parse::<Limit<UsDollars>>().ok();
+        assert_eq!(usd("25.00"), Some(Limit::Most(UsDollars(25.0))));
+        assert_eq!(usd("$0.5"), Some(Limit::Most(UsDollars(0.5))));
+        assert_eq!(usd("none"), Some(Limit::None));
+        for wrong in ["0", "-1", "NaN", "inf", "", "much", "0.0000001"] {
+            assert_eq!(usd(wrong), None, "{wrong}");
+        }
+        let tokens = |text: &str| text.parse::<Limit<Tokens>>().ok();
+        assert_eq!(tokens("1_000_000"), Some(Limit::Most(Tokens(1_000_000))));
+        for wrong in ["0", "-5", "1.5", "many"] {
+            assert_eq!(tokens(wrong), None, "{wrong}");
+        }
+    }
+}

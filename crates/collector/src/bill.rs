@@ -1,0 +1,111 @@
+//! The bill: what a run's calls have used and cost, by what they were for.
+//!
+//! Owns its lines and how it is held against the plan. Tokens are the store's, prices the caller's.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use tribunal_core::{CallKind, Prices, Usage, run::Planned};
+use tribunal_store::RunTotals;
+
+/// What a run has cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
+pub struct Bill {
+    /// Calls for verdicts, failed ones included.
+    pub judge: BillLine,
+    /// Calls for rankings of files, failed ones included.
+    pub rank: BillLine,
+    /// Second questions after bad replies, failed ones included.
+    pub repair: BillLine,
+    /// What is charged for calls of which nobody knows what they cost, such as those that timed out;
+    /// only a run with a budget counts them. Null where no price is known.
+    pub unknown_usd: Option<f64>,
+    /// Verdicts taken over from earlier runs, and what asking again was expected to take.
+    pub reused: BillLine,
+    /// What the run was expected to take when it was begun; null where nobody said.
+    pub planned: Option<BillLine>,
+    /// What it cost beyond that; negative where it cost less. Null where either is not known.
+    pub difference_usd: Option<f64>,
+}
+
+/// A line of the bill.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
+pub struct BillLine {
+    /// Calls; for what is reused, verdicts.
+    pub calls: u64,
+    /// Their tokens.
+    pub tokens: Usage,
+    /// What they cost, in US dollars; null where no price is known.
+    pub cost_usd: Option<f64>,
+}
+
+// === impl Bill ===
+
+impl Bill {
+    /// The bill of a run with these totals.
+    pub fn new(totals: &RunTotals, planned: Option<&Planned>, prices: Option<&Prices>) -> Bill {
+        let line = |calls, tokens: Usage| BillLine {
+            calls,
+            tokens,
+            cost_usd: prices.map(|prices| prices.cost_usd(&tokens)),
+        };
+        let of_kind = |kind| {
+            let totals = totals.by_kind.get(&kind).copied().unwrap_or_default();
+            line(totals.calls, totals.usage)
+        };
+        let cost = prices.map(|prices| totals.cost_usd(prices));
+        let known = prices.map(|prices| prices.cost_usd(&totals.usage));
+        let reused = totals.by_source.get("reused").copied().unwrap_or(0);
+        let saved = planned.map_or_else(Usage::default, |planned| planned.reused);
+        let planned = planned.map(|planned| line(planned.calls, planned.usage));
+        let expected = planned.and_then(|planned| planned.cost_usd);
+        Bill {
+            judge: of_kind(CallKind::Judge),
+            rank: of_kind(CallKind::Rank),
+            repair: of_kind(CallKind::Repair),
+            unknown_usd: cost.zip(known).map(|(cost, known)| cost - known),
+            reused: line(reused, saved),
+            planned,
+            difference_usd: cost.zip(expected).map(|(cost, expected)| cost - expected),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tribunal_store::{Amount, Budget, KindTotals, Spending};
+
+    use super::*;
+
+    #[test]
+    fn the_lines_sum_to_the_whole() {
+        let usage = |input, output| Usage { input, cached: 0, output };
+        let prices = Prices { input: 2.0, cached_input: 0.5, output: 8.0, batch_factor: 0.5 };
+        let mut totals = RunTotals { usage: usage(1_100_000, 120_000), ..RunTotals::default() };
+        for (kind, usage) in [
+            (CallKind::Judge, usage(1_000_000, 100_000)),
+            (CallKind::Repair, usage(100_000, 20_000)),
+        ] {
+            totals.by_kind.insert(kind, KindTotals { calls: 10, usage });
+        }
+        let planned =
+            Planned { calls: 10, usage: usage(1_000_000, 125_000), reused: usage(500_000, 0) };
+        let bill = Bill::new(&totals, Some(&planned), Some(&prices));
+        let cost = |line: BillLine| line.cost_usd.expect("a price");
+        assert!((cost(bill.judge) - 2.8).abs() < 1e-9 && (cost(bill.repair) - 0.36).abs() < 1e-9);
+        assert!((cost(bill.reused) - 1.0).abs() < 1e-9);
+        assert!(bill.difference_usd.is_some_and(|difference| (difference - 0.16).abs() < 1e-9));
+        assert_eq!(bill.unknown_usd, Some(0.0));
+
+        // Two calls timed out: what was reserved for them is charged.
+        let amount = |micro_usd| Amount { micro_usd, tokens: 0 };
+        totals.spending = Some(Spending {
+            budget: Budget { micro_usd: Some(5_000_000), tokens: None },
+            spent: amount(3_660_000),
+            reserved: amount(0),
+        });
+        let bill = Bill::new(&totals, Some(&planned), Some(&prices));
+        assert!(bill.unknown_usd.is_some_and(|usd| (usd - 0.5).abs() < 1e-9), "{bill:?}");
+        let unpriced = Bill::new(&totals, None, None);
+        assert_eq!((unpriced.unknown_usd, unpriced.difference_usd), (None, None));
+    }
+}
