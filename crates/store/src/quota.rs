@@ -133,6 +133,16 @@ impl Meter {
     /// Every meter, in the order of the fields of [`QuotaLimits`].
     pub const ALL: [Meter; 4] =
         [Meter::Requests, Meter::Tokens, Meter::InputTokens, Meter::OutputTokens];
+
+    /// What it counts, for messages.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Meter::Requests => "requests",
+            Meter::Tokens => "tokens",
+            Meter::InputTokens => "input tokens",
+            Meter::OutputTokens => "output tokens",
+        }
+    }
 }
 
 // === impl Spend ===

@@ -16,9 +16,10 @@ use tribunal_core::{
     ids::TaskKey,
     verdict::{Rationale, Shown},
 };
-use tribunal_store::Claim;
+use tribunal_store::{Claim, Spend};
 
 use crate::{
+    limit::Permit,
     parse::{self, Parsed},
     pool::EventSink,
     provider::{CallFailure, Finish, Message, Question, Reply},
@@ -189,15 +190,23 @@ impl Turn<'_> {
                 // Whoever went ahead was refused for all.
                 return Ok(End::Release);
             }
-            let waited = tokio::select! {
+            let need = self.need(&shared, &leaf);
+            let permit = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(End::Release),
-                waited = run.limiter.permit() => waited,
+                permit = run.limiter.reserve(need, self.asker.policy.inline_wait) => permit,
+            };
+            let permit = match permit {
+                Ok(permit) => permit,
+                Err(why) => match self.not_permitted(why).await {
+                    Some(end) => return Ok(end),
+                    None => continue,
+                },
             };
             let asked = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(End::Release),
-                asked = place.during(self.call(&shared, &leaf, waited)) => asked,
+                asked = place.during(self.call(&shared, &leaf, permit)) => asked,
             };
             match &asked {
                 Ok(_) => place.answered(),
@@ -219,9 +228,10 @@ impl Turn<'_> {
         &mut self,
         shared: &Shared,
         leaf: &str,
-        waited: Duration,
+        permit: Permit,
     ) -> Result<Reply, CallFailure> {
-        let run = self.asker.run;
+        let Asker { run, policy, .. } = *self.asker;
+        let waited = permit.waited();
         let mut messages = vec![Message { role: "user", content: leaf }];
         for (answer, repair) in &self.repairs {
             messages.push(Message { role: "assistant", content: answer });
@@ -241,6 +251,10 @@ impl Turn<'_> {
         let (start, started_ms) = (Instant::now(), now_ms());
         let asked = run.provider.ask(&question).await;
         let latency = start.elapsed();
+        permit.end(&asked, policy.hold(&asked));
+        if let Ok(reply) = &asked {
+            run.expected.learn(self.kind_of_call(), self.bytes(shared, leaf), &reply.usage);
+        }
         let attempt = match &asked {
             Ok(reply) => {
                 run.health.succeeded();
@@ -280,6 +294,24 @@ impl Turn<'_> {
         }
         self.attempts.push(attempt);
         asked
+    }
+
+    /// What the next question will probably use.
+    fn need(&self, shared: &Shared, leaf: &str) -> Spend {
+        let Asker { run, .. } = *self.asker;
+        let cap = u64::from(run.run.spec.judge.max_output_tokens);
+        let counted = u64::from(self.claim.task.estimated_tokens);
+        run.expected.call(self.kind_of_call(), self.bytes(shared, leaf), counted, cap)
+    }
+
+    /// Calls of one kind use alike.
+    fn kind_of_call(&self) -> (Category, bool) {
+        (self.category, self.shrunk)
+    }
+
+    fn bytes(&self, shared: &Shared, leaf: &str) -> usize {
+        let repairs = self.repairs.iter().map(|(answer, repair)| answer.len() + repair.len());
+        shared.prefix.len() + leaf.len() + repairs.sum::<usize>()
     }
 
     /// A reply to a verdict, or to another question.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tribunal_core::RunId;
 
 use crate::{
-    args::{InputArgs, JudgeArgs, ShareArgs, StoreArgs},
+    args::{InputArgs, JudgeArgs, RateArgs, ShareArgs, StoreArgs},
     command::Context,
     engine,
     exit::Exit,
@@ -46,7 +46,7 @@ pub(crate) struct SubmitDocument {
 /// An input, the config or the store cannot be used.
 pub(crate) async fn run(args: SubmitArgs, context: &Context) -> anyhow::Result<Exit> {
     let config = context.load(&[args.inputs.flags(), args.store.flags()].concat())?;
-    let judge = prepare::judge(&args.judge, None, &config)?;
+    let judge = prepare::judge(&args.judge, RateArgs::default(), &config)?;
     let store = engine::open_store(&config).await?;
     let prepared = prepare::prepare(&args.inputs, &config, &judge, &store).await?;
     let run = prepared.record.run.id;

@@ -21,6 +21,9 @@ const FLOOR: [f64; 2] = [6.0, 6_000.0];
 /// Seconds after a cut within which another one shows what the provider lets through.
 const RECENT_S: f64 = 15.0;
 
+/// Calls let through since the last cut that show a rate.
+const SHOWS: f64 = 5.0;
+
 /// Share of what was let through that is sent after a cut.
 const BELOW: f64 = 0.97;
 
@@ -97,6 +100,11 @@ impl QuotaRow {
             let rate = self.rate(*meter);
             let bucket = *self.bucket(*meter);
             let used = (bucket.used > 0.0 && !known).then_some(bucket.used);
+            // A few calls show little: after a ramp that is soon mended, later it is not.
+            let least = match self.settling || calls >= SHOWS {
+                true => 0.0,
+                false => rate.map_or(0.0, |rate| rate * 0.75),
+            };
             let cut = match rate {
                 Some(rate) if recent => (bucket.since_cut * through * BELOW).min(rate * 0.95),
                 None if recent => bucket.since_cut * through * BELOW,
@@ -108,7 +116,7 @@ impl QuotaRow {
                     None => continue,
                 },
             };
-            let cut = cut.max(floor);
+            let cut = cut.max(floor).max(least);
             let bucket = self.bucket_mut(*meter);
             (bucket.rate, bucket.base) = (Some(cut), cut);
         }

@@ -19,8 +19,9 @@ const RAMP_BURST_S: f64 = 0.05;
 /// Share of a known limit that is used: the rest pays for clocks and networks that jitter.
 pub(super) const PACE: f64 = 0.99;
 
-/// Seconds' worth of a rate that comes along with a need.
-const AHEAD_S: f64 = 0.5;
+/// Seconds' worth of a rate that comes along with a need: what is left of a bucket must not run over
+/// before the next ask.
+const AHEAD_S: f64 = 0.25;
 
 /// How long a configured limit holds after the last ask of a worker that has it.
 const CONFIGURED_MS: i64 = 5_000;
