@@ -3,7 +3,7 @@
 //! Owns their names and help. What they mean for the config is `Config::load`'s, laid over the
 //! files as flags.
 
-use std::path::PathBuf;
+use std::{num::NonZeroU32, path::PathBuf};
 
 use clap::Args;
 use tribunal_store::Weight;
@@ -83,18 +83,35 @@ pub(crate) struct ShareArgs {
     pub(crate) weight: Option<Weight>,
 }
 
+/// What the judge's account allows. Without these, limits are taken from the config and from what
+/// the endpoint's answers state, or found out.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct RateArgs {
+    /// Requests a minute, at most
+    #[arg(long, value_name = "N", value_parser = rate)]
+    pub(crate) rpm: Option<NonZeroU32>,
+    /// Tokens a minute of prompts and answers together, at most
+    #[arg(long, value_name = "N", value_parser = rate)]
+    pub(crate) tpm: Option<NonZeroU32>,
+}
+
 /// How hard a pool works.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct PoolArgs {
     /// Leaves in work at once, at most
     #[arg(long, value_name = "N")]
     pub(crate) concurrency: Option<u32>,
-    /// Requests a minute, at most
-    #[arg(long, value_name = "N")]
-    pub(crate) rpm: Option<u32>,
+    #[command(flatten)]
+    pub(crate) rates: RateArgs,
     /// No progress on standard error
     #[arg(long)]
     pub(crate) quiet: bool,
+}
+
+/// A rate of the command line.
+fn rate(text: &str) -> Result<NonZeroU32, String> {
+    let number = text.parse().ok().and_then(NonZeroU32::new);
+    number.ok_or_else(|| format!("a rate is a whole number from 1 to {}", u32::MAX))
 }
 
 /// A weight of the command line.

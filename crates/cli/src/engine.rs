@@ -15,12 +15,13 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tribunal_core::{JudgeSpec, RunId};
 use tribunal_sim::{Sim, SimConfig};
-use tribunal_store::{Store, StoreError};
+use tribunal_store::{QuotaLimits, Store, StoreError};
 use tribunal_worker::{
     Endpoint, Pool, PoolConfig, PoolEnd, ResolveEndpoint, RetryPolicy, Scope, Shutdown,
 };
 
 use crate::{
+    args::RateArgs,
     baseline,
     config::{Config, judge::ResolvedJudge},
     exit::Exit,
@@ -74,8 +75,8 @@ pub(crate) struct Endpoints {
     config: Config,
     /// The judge of this command's flags, whose limits win over the config's.
     own: Option<ResolvedJudge>,
-    /// `--rpm`, which wins over every judge's.
-    requests_per_minute: Option<NonZeroU32>,
+    /// `--rpm` and `--tpm`, which win over every judge's.
+    rates: RateArgs,
     sim: OnceLock<Sim>,
 }
 
@@ -87,12 +88,23 @@ pub(crate) struct Signalled(AtomicU8);
 
 impl Endpoints {
     pub(crate) fn new(config: Config, own: Option<ResolvedJudge>) -> Self {
-        Self { config, own, requests_per_minute: None, sim: OnceLock::new() }
+        Self { config, own, rates: RateArgs::default(), sim: OnceLock::new() }
     }
 
-    /// The same, with a limit that wins over every judge's.
-    pub(crate) fn limited(self, requests_per_minute: Option<NonZeroU32>) -> Self {
-        Self { requests_per_minute, ..self }
+    /// The same, with limits that win over every judge's.
+    pub(crate) fn limited(self, rates: RateArgs) -> Self {
+        Self { rates, ..self }
+    }
+
+    /// The judge's limits, below those of the command line.
+    fn limits(&self, judge: Option<&ResolvedJudge>) -> QuotaLimits {
+        let limits = judge.map(ResolvedJudge::limits).unwrap_or_default();
+        let flag = |flag: Option<NonZeroU32>| flag.map(|rate| f64::from(rate.get()));
+        QuotaLimits {
+            requests: flag(self.rates.rpm).or(limits.requests),
+            tokens: flag(self.rates.tpm).or(limits.tokens),
+            ..limits
+        }
     }
 
     /// The simulated judge inside this process, started when first asked for.
@@ -139,17 +151,17 @@ impl ResolveEndpoint for Endpoints {
             });
         }
         if judge.is_builtin_sim() {
-            let own = resolved.ok().and_then(|judge| judge.requests_per_minute);
-            let limit = self.requests_per_minute.or(own);
+            let limits = self.limits(resolved.ok().as_ref());
             return Ok(Endpoint {
                 base_url: self.sim_url()?,
                 prompt_cache_key: true,
                 tariff: self.config.models.get(&judge.model).tariff(),
-                requests_per_minute: limit,
+                limits,
                 ..Endpoint::local()
             });
         }
         let resolved = resolved?;
+        let (limits, family) = (self.limits(Some(&resolved)), resolved.family());
         Ok(Endpoint {
             base_url: judge.base_url.clone(),
             api_key: resolved.api_key.secret().cloned(),
@@ -159,7 +171,8 @@ impl ResolveEndpoint for Endpoints {
             connect_timeout: resolved.connect_timeout,
             prompt_cache_key: resolved.facts.prompt_cache_key,
             tariff: resolved.facts.tariff(),
-            requests_per_minute: self.requests_per_minute.or(resolved.requests_per_minute),
+            limits,
+            family: Some(family),
         })
     }
 }

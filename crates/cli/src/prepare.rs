@@ -34,7 +34,7 @@ use self::{
     sizes::LeafSizes,
 };
 use crate::{
-    args::InputArgs,
+    args::{InputArgs, RateArgs},
     baseline,
     budget::BudgetArgs,
     config::{Config, judge::ResolvedJudge},
@@ -439,7 +439,7 @@ fn read(noun: &str, flag: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
 /// The judge's spec with the base URL that its answers are known by.
 pub(crate) fn judge(
     args: &crate::args::JudgeArgs,
-    rpm: Option<u32>,
+    rates: RateArgs,
     config: &Config,
 ) -> anyhow::Result<ResolvedJudge> {
     let mut judge = match (&args.base_url, &args.model) {
@@ -452,9 +452,7 @@ pub(crate) fn judge(
             }
         }
     };
-    if let Some(rpm) = rpm {
-        let rpm = rpm.try_into().ok().context("--rpm must be at least 1")?;
-        judge.requests_per_minute = Some(rpm);
-    }
+    judge.requests_per_minute = rates.rpm.or(judge.requests_per_minute);
+    judge.tokens_per_minute.all = rates.tpm.or(judge.tokens_per_minute.all);
     Ok(judge)
 }

@@ -33,6 +33,10 @@ pub struct SimConfig {
     pub burst_s: f64,
     /// Whether a rejected call is charged to the limits too.
     pub count_rejected: bool,
+    /// Whether answers say nothing of the limits; a rejection still says when to come again.
+    pub hide_limits: bool,
+    /// Requests admitted after which the limits are half of what they were.
+    pub halve_after: Option<u64>,
     /// Share of calls that end in 500, 502 or 503.
     pub error_rate: f64,
     /// Share of calls that are never answered.
@@ -47,6 +51,8 @@ pub struct SimConfig {
     pub reset_rate: f64,
     /// Whether text of the submission that asks for a full score gets it.
     pub gullible: bool,
+    /// Share of calls whose answer stops in mid-body and never goes on.
+    pub stall_rate: f64,
     /// The seed of every draw.
     pub seed: u64,
     /// The models that exist; any model does when empty.
@@ -70,6 +76,8 @@ impl Default for SimConfig {
             tpm: None,
             burst_s: 1.0,
             count_rejected: false,
+            hide_limits: false,
+            halve_after: None,
             error_rate: 0.0,
             timeout_rate: 0.0,
             malformed_rate: 0.0,
@@ -77,6 +85,7 @@ impl Default for SimConfig {
             refusal_rate: 0.0,
             reset_rate: 0.0,
             gullible: false,
+            stall_rate: 0.0,
             seed: 0,
             models: Vec::new(),
             api_key: None,
@@ -99,6 +108,7 @@ impl SimConfig {
             ("malformed_rate", self.malformed_rate),
             ("refusal_rate", self.refusal_rate),
             ("reset_rate", self.reset_rate),
+            ("stall_rate", self.stall_rate),
         ];
         for (setting, value) in shares {
             check(setting, value, (0.0..=1.0).contains(&value), "a share from 0 to 1")?;

@@ -29,6 +29,8 @@ pub(crate) enum Fault {
     Refusal,
     /// The connection closes in mid-body.
     Reset,
+    /// The answer stops in mid-body.
+    Stall,
 }
 
 /// The ways of a malformed answer, taken in turn.
@@ -54,6 +56,7 @@ impl Fault {
             (Fault::Malformed, config.malformed_rate),
             (Fault::Refusal, config.refusal_rate),
             (Fault::Reset, config.reset_rate),
+            (Fault::Stall, config.stall_rate),
         ]
         .into_iter()
         .find_map(|(fault, rate)| {
@@ -162,14 +165,26 @@ pub(crate) fn refusal(count: u64) -> Choice {
 
 /// A body that breaks off in the middle; the length before it is the whole one's.
 pub(crate) fn reset(body: String) -> Response<Body> {
-    let length = HeaderValue::from(body.len());
-    let mut bytes = Bytes::from(body);
-    bytes.truncate(bytes.len() / 2);
-    let broken = async {
+    half_of(body, async {
         // Lets the first half out before the connection closes.
         tokio::task::yield_now().await;
         Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
-    };
+    })
+}
+
+/// A body that stops in the middle, and a connection that stays open.
+pub(crate) fn stall(body: String) -> Response<Body> {
+    half_of(body, std::future::pending())
+}
+
+/// Half a body and what comes then.
+fn half_of(
+    body: String,
+    broken: impl Future<Output = std::io::Result<Bytes>> + Send + 'static,
+) -> Response<Body> {
+    let length = HeaderValue::from(body.len());
+    let mut bytes = Bytes::from(body);
+    bytes.truncate(bytes.len() / 2);
     let half = stream::iter([Ok(bytes)]).chain(stream::once(broken));
     let mut response = Response::new(Body::from_stream(half));
     response.headers_mut().insert(header::CONTENT_LENGTH, length);

@@ -14,11 +14,14 @@ use crate::{cache::lock, config::SimConfig, request::ApiError};
 pub(crate) struct Limiter {
     buckets: Option<Mutex<Buckets>>,
     count_rejected: bool,
+    hide: bool,
 }
 
 struct Buckets {
     requests: Option<Bucket>,
     tokens: Option<Bucket>,
+    /// Requests to admit before the limits are halved.
+    halve_after: Option<u64>,
 }
 
 /// A token bucket that refills evenly. It may be in debt: a call larger than the bucket is let
@@ -28,6 +31,8 @@ struct Bucket {
     capacity: f64,
     level: f64,
     at: Instant,
+    /// What the limit allowed since the first call; `None` before it.
+    allowed: Option<f64>,
 }
 
 /// Which limit a call met.
@@ -46,9 +51,17 @@ impl Limiter {
     pub(crate) fn new(config: &SimConfig, now: Instant) -> Limiter {
         let bucket =
             |limit: Option<u64>| limit.map(|limit| Bucket::new(limit as f64, config.burst_s, now));
-        let buckets = Buckets { requests: bucket(config.rpm), tokens: bucket(config.tpm) };
+        let buckets = Buckets {
+            requests: bucket(config.rpm),
+            tokens: bucket(config.tpm),
+            halve_after: config.halve_after,
+        };
         let any = buckets.requests.is_some() || buckets.tokens.is_some();
-        Limiter { buckets: any.then(|| Mutex::new(buckets)), count_rejected: config.count_rejected }
+        Limiter {
+            buckets: any.then(|| Mutex::new(buckets)),
+            count_rejected: config.count_rejected,
+            hide: config.hide_limits,
+        }
     }
 
     /// Lets a call with so many prompt tokens through, or says when it may come again.
@@ -65,6 +78,7 @@ impl Limiter {
         let mut rejection = None;
         for (bucket, amount, noun, short) in buckets.each(tokens) {
             bucket.refill(now);
+            bucket.allowed.get_or_insert(0.0);
             if rejection.is_none() && !bucket.holds(amount) {
                 rejection = Some(Rejection {
                     noun,
@@ -79,6 +93,9 @@ impl Limiter {
             for (bucket, amount, ..) in buckets.each(tokens) {
                 bucket.charge(amount);
             }
+        }
+        if rejection.is_none() {
+            buckets.admitted();
         }
         rejection.map_or(Ok(()), |rejection| Err(rejection.reply(model)))
     }
@@ -107,11 +124,11 @@ impl Limiter {
                 "x-ratelimit-reset-tokens",
             ],
         ];
-        let Some(buckets) = &self.buckets else {
+        let Some(buckets) = self.buckets.as_ref().filter(|_| !self.hide) else {
             return Vec::new();
         };
         let mut buckets = lock(buckets);
-        let Buckets { requests, tokens } = &mut *buckets;
+        let Buckets { requests, tokens, .. } = &mut *buckets;
         let mut headers = Vec::new();
         for (bucket, [limit, remaining, reset]) in [requests, tokens].into_iter().zip(NAMES) {
             if let Some(bucket) = bucket {
@@ -126,9 +143,37 @@ impl Limiter {
     }
 }
 
+impl Limiter {
+    /// Requests and tokens that the limits allowed from the first call to the last.
+    pub(crate) fn allowed(&self) -> [u64; 2] {
+        let Some(buckets) = &self.buckets else {
+            return [0, 0];
+        };
+        let buckets = lock(buckets);
+        let allowed = |bucket: &Option<Bucket>| bucket.as_ref().and_then(|b| b.allowed);
+        [&buckets.requests, &buckets.tokens].map(|bucket| allowed(bucket).unwrap_or(0.0) as u64)
+    }
+}
+
 // === impl Buckets ===
 
 impl Buckets {
+    /// A call was admitted: the limits may be halved now.
+    fn admitted(&mut self) {
+        let Some(left) = self.halve_after.as_mut() else {
+            return;
+        };
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            self.halve_after = None;
+            for bucket in [&mut self.requests, &mut self.tokens].into_iter().flatten() {
+                bucket.per_minute /= 2.0;
+                bucket.capacity = (bucket.capacity / 2.0).max(1.0);
+                bucket.level = bucket.level.min(bucket.capacity);
+            }
+        }
+    }
+
     fn each(
         &mut self,
         tokens: u64,
@@ -144,11 +189,14 @@ impl Buckets {
 impl Bucket {
     fn new(per_minute: f64, burst_s: f64, now: Instant) -> Bucket {
         let capacity = (per_minute * burst_s / 60.0).max(1.0);
-        Bucket { per_minute, capacity, level: capacity, at: now }
+        Bucket { per_minute, capacity, level: capacity, at: now, allowed: None }
     }
 
     fn refill(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        if let Some(allowed) = &mut self.allowed {
+            *allowed += passed * self.per_minute / 60.0;
+        }
         self.level = (self.level + passed * self.per_minute / 60.0).min(self.capacity);
         self.at = self.at.max(now);
     }

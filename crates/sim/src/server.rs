@@ -135,7 +135,7 @@ impl Sim {
 
     /// The counts now.
     pub fn stats(&self) -> SimStats {
-        self.app.counters.snapshot(Instant::now())
+        self.app.counters.snapshot(Instant::now(), self.app.limiter.allowed())
     }
 
     /// Waits for as long as the server runs: until it is stopped or fails.
@@ -218,7 +218,7 @@ async fn models(State(app): State<Arc<App>>, headers: HeaderMap) -> Response<Bod
 }
 
 async fn stats(State(app): State<Arc<App>>) -> Response<Body> {
-    let stats = app.counters.snapshot(Instant::now());
+    let stats = app.counters.snapshot(Instant::now(), app.limiter.allowed());
     json_response(serde_json::to_string(&stats).unwrap_or_default())
 }
 

@@ -46,6 +46,12 @@ pub struct SimStats {
     pub refusals: u64,
     /// Those whose connection closed in mid-body.
     pub resets: u64,
+    /// Those whose answer stopped in mid-body.
+    pub stalls: u64,
+    /// Requests that the limit allowed from the first request to the last; 0 without one.
+    pub allowed_requests: u64,
+    /// Tokens that the limit allowed from the first request to the last; 0 without one.
+    pub allowed_tokens: u64,
     /// Requests in the server now.
     pub in_flight: u64,
     /// The most there ever were.
@@ -82,6 +88,7 @@ pub(crate) struct Counters {
     pub(crate) malformed: AtomicU64,
     pub(crate) refusals: AtomicU64,
     pub(crate) resets: AtomicU64,
+    pub(crate) stalls: AtomicU64,
     answered: Mutex<Answered>,
 }
 
@@ -122,6 +129,7 @@ impl Counters {
             malformed: AtomicU64::new(0),
             refusals: AtomicU64::new(0),
             resets: AtomicU64::new(0),
+            stalls: AtomicU64::new(0),
             answered: Mutex::default(),
         }
     }
@@ -160,7 +168,9 @@ impl Counters {
     }
 
     /// The counts now.
-    pub(crate) fn snapshot(&self, now: Instant) -> SimStats {
+    ///
+    /// `allowed` are the requests and tokens that the limits allowed.
+    pub(crate) fn snapshot(&self, now: Instant, allowed: [u64; 2]) -> SimStats {
         let answered = lock(&self.answered);
         SimStats {
             simulated: true,
@@ -177,6 +187,9 @@ impl Counters {
             malformed: self.malformed.load(Relaxed),
             refusals: self.refusals.load(Relaxed),
             resets: self.resets.load(Relaxed),
+            stalls: self.stalls.load(Relaxed),
+            allowed_requests: allowed[0],
+            allowed_tokens: allowed[1],
             in_flight: self.in_flight.load(Relaxed),
             max_in_flight: self.max_in_flight.load(Relaxed),
             prompt_tokens: answered.tokens.prompt,

@@ -25,6 +25,7 @@ mod fair;
 mod lease;
 mod prune;
 mod queue;
+mod quota;
 mod random;
 mod report;
 mod reuse;
@@ -35,6 +36,7 @@ pub use fair::*;
 pub use lease::*;
 pub use prune::*;
 pub use queue::*;
+pub use quota::*;
 pub use random::*;
 pub use report::*;
 pub use reuse::*;
@@ -101,6 +103,17 @@ macro_rules! conformance_suite {
                 progress_counts_every_task
                 totals_count_every_attempt
                 text_survives
+                a_need_is_granted_after_the_wait
+                a_grant_reaches_half_a_second_ahead
+                a_large_need_is_not_starved
+                a_rejection_holds_every_worker
+                limits_fall_at_once_and_rise_slowly
+                pools_are_apart
+            }
+
+            #[test]
+            fn grants_of_any_minute_stay_below_the_quota() {
+                $crate::conformance::grants_of_any_minute_stay_below_the_quota(&$engine);
             }
 
             #[test]

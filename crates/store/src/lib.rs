@@ -1,4 +1,4 @@
-//! Queue and verdicts in one transactional place, behind one trait.
+//! Queue, verdicts and quota in one transactional place, behind one trait.
 //!
 //! Owns durability: what is acknowledged is stored, a verdict is stored once, a stale lease
 //! writes nothing. It never calls a judge and never computes a score.
@@ -9,6 +9,7 @@ pub mod clock;
 pub mod conformance;
 pub mod error;
 pub mod model;
+pub mod quota;
 mod reach;
 mod record;
 mod share;
@@ -22,6 +23,10 @@ pub use budget::{
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::StoreError;
 pub use model::ModelStore;
+pub use quota::{
+    Meter, QUOTA_LEASE, QuotaAsk, QuotaGrant, QuotaLimits, QuotaPool, QuotaReport, QuotaView,
+    Rejected, Spend,
+};
 pub use share::Weight;
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{

@@ -20,6 +20,7 @@ use crate::{
     budget::{Amount, Budget, Reservation, ReservationId, ReserveOutcome, Settlement},
     clock::Clock,
     error::StoreError,
+    quota::{QuotaAsk, QuotaGrant, QuotaPool, QuotaReport, QuotaView},
     record,
     share::{Weight, used_tokens},
     store::{
@@ -32,6 +33,7 @@ mod budget;
 mod claim;
 mod prune;
 mod queue;
+mod quota;
 
 use queue::{Run, State, Task};
 
@@ -54,6 +56,8 @@ struct Tables {
     reservations: HashMap<ReservationId, Reservation>,
     /// Blobs put since a run was created last.
     unnamed: HashSet<BlobHash>,
+    /// The rows of quota, as text.
+    quotas: HashMap<QuotaPool, String>,
     /// The virtual time that a run starts from when it becomes ready.
     virtual_time: i64,
 }
@@ -442,6 +446,20 @@ impl Store for ModelStore {
     async fn prune(&self, run: &RunId) -> Result<Pruned, StoreError> {
         let now = self.clock.now_ms();
         self.tables().prune(run, now)
+    }
+
+    async fn take_quota(&self, pool: &QuotaPool, ask: &QuotaAsk) -> Result<QuotaGrant, StoreError> {
+        let now = self.clock.now_ms();
+        Ok(self.tables().quota(pool, now, |row| row.take(now, ask)))
+    }
+
+    async fn report_quota(
+        &self,
+        pool: &QuotaPool,
+        report: &QuotaReport,
+    ) -> Result<QuotaView, StoreError> {
+        let now = self.clock.now_ms();
+        Ok(self.tables().quota(pool, now, |row| row.report(now, report)))
     }
 
     async fn key(&self) -> Result<[u8; 32], StoreError> {

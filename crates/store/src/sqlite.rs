@@ -21,6 +21,7 @@ use crate::{
     budget::{Amount, Budget, Reservation, ReserveOutcome, Settlement},
     clock::Clock,
     error::StoreError,
+    quota::{QuotaAsk, QuotaGrant, QuotaPool, QuotaReport, QuotaView},
     record,
     share::Weight,
     store::{
@@ -42,6 +43,7 @@ mod outcome;
 mod place;
 mod prune;
 mod puts;
+mod quota;
 mod read;
 mod request;
 mod reuse;
@@ -422,6 +424,26 @@ impl Store for SqliteStore {
 
     async fn prune(&self, run: &RunId) -> Result<Pruned, StoreError> {
         self.remove(run).await
+    }
+
+    async fn take_quota(&self, pool: &QuotaPool, ask: &QuotaAsk) -> Result<QuotaGrant, StoreError> {
+        let request = Request::Quota(quota::Change::Take { pool: pool.clone(), ask: *ask });
+        match self.writer.send(request).await? {
+            Answer::Granted(grant) => Ok(grant),
+            _ => Err(self.wrong_answer()),
+        }
+    }
+
+    async fn report_quota(
+        &self,
+        pool: &QuotaPool,
+        report: &QuotaReport,
+    ) -> Result<QuotaView, StoreError> {
+        let change = quota::Change::Report { pool: pool.clone(), report: *report };
+        match self.writer.send(Request::Quota(change)).await? {
+            Answer::Granted(grant) => Ok(grant.view),
+            _ => Err(self.wrong_answer()),
+        }
     }
 
     async fn key(&self) -> Result<[u8; 32], StoreError> {

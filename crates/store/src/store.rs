@@ -16,6 +16,7 @@ use tribunal_core::{
 use crate::{
     budget::{Amount, Budget, Reservation, ReserveOutcome, Settlement, Spending},
     error::StoreError,
+    quota::{QuotaAsk, QuotaGrant, QuotaPool, QuotaReport, QuotaView},
     share::Weight,
 };
 
@@ -416,6 +417,21 @@ pub trait Store: Send + Sync {
     /// the run are held. The run is gone at once; should the call be interrupted, the next prune
     /// removes the rest.
     async fn prune(&self, run: &RunId) -> Result<Pruned, StoreError>;
+
+    /// Leases some of the quota that all workers of a provider account share: what the ask needs
+    /// and a little besides, to be spent within [`QUOTA_LEASE`](crate::quota::QUOTA_LEASE). What is
+    /// not spent is given back with the next ask, or lost. Grants less what was given back never
+    /// exceed, in any minute, the rates in force and a second's burst. An ask without a need only
+    /// looks. Not idempotent: a grant that was not heard of is lost.
+    async fn take_quota(&self, pool: &QuotaPool, ask: &QuotaAsk) -> Result<QuotaGrant, StoreError>;
+
+    /// Tells all workers of a provider account what one of them learnt: limits, or that a call was
+    /// turned away. Repeating a report does no harm.
+    async fn report_quota(
+        &self,
+        pool: &QuotaPool,
+        report: &QuotaReport,
+    ) -> Result<QuotaView, StoreError>;
 
     /// 32 random bytes that were made with the store and never change: the key of the nonces
     /// that fence a submission's text.

@@ -29,6 +29,9 @@ use crate::{
 /// The shortest wait for tasks that cannot be had yet.
 const SHORTEST_REST: Duration = Duration::from_millis(5);
 
+/// Time between looks at a line of calls that is long enough.
+const LINE_POLL: Duration = Duration::from_millis(10);
+
 /// How a pool works.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolConfig {
@@ -190,8 +193,19 @@ impl Shared {
             let Ok(first) = first else {
                 return Ok(PoolEnd::Shutdown);
             };
+            // Leaves that could not be asked about yet are better left to others.
+            let room = self.providers.room().min(claim_batch.max(1));
+            if room == 0 {
+                drop(first);
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = drain.cancelled() => {}
+                    () = tokio::time::sleep(LINE_POLL) => {}
+                }
+                continue;
+            }
             let mut free = vec![first];
-            while free.len() < claim_batch.max(1)
+            while free.len() < room
                 && let Ok(slot) = Arc::clone(&slots).try_acquire_owned()
             {
                 free.push(slot);
@@ -302,7 +316,7 @@ impl Shared {
         let load = async || {
             let context = RunContext::load(Arc::clone(&self.store), run.clone(), |spec| {
                 let endpoint = self.endpoints.endpoint(&spec.judge)?;
-                self.providers.get(endpoint, &spec.judge.model)
+                self.providers.get(endpoint, &spec.judge.model, (&self.store, self.worker))
             });
             context.await.map(Arc::new)
         };

@@ -7,15 +7,19 @@ pub mod classify;
 pub mod headers;
 pub mod openai;
 
-use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
-use tribunal_core::{FailureClass, JudgeSpec, ReplyForm, Usage};
+use tribunal_core::{FailureClass, JudgeSpec, ReplyForm, Usage, ids::FieldHasher};
+use tribunal_store::{QuotaLimits, QuotaPool};
 
 use crate::meter::Tariff;
+
+/// Hex digits that tell the accounts of a host apart.
+const ACCOUNT_DIGITS: usize = 16;
 
 /// Where calls go and how, secrets included: made from the config of this machine, never stored.
 #[derive(Clone, Debug)]
@@ -36,8 +40,11 @@ pub struct Endpoint {
     pub prompt_cache_key: bool,
     /// How its model's tokens are counted, and what they cost.
     pub tariff: Tariff,
-    /// The limit to keep; `None` sends as fast as the concurrency allows.
-    pub requests_per_minute: Option<NonZeroU32>,
+    /// The limits to keep, besides those that the endpoint states or that are found out.
+    pub limits: QuotaLimits,
+    /// The models that share the account's limits; `None` for an endpoint of this process's own,
+    /// which nobody else calls.
+    pub family: Option<String>,
 }
 
 // === impl Endpoint ===
@@ -54,8 +61,23 @@ impl Endpoint {
             connect_timeout: Duration::from_secs(10),
             prompt_cache_key: false,
             tariff: Tariff::default(),
-            requests_per_minute: None,
+            limits: QuotaLimits::default(),
+            family: None,
         }
+    }
+
+    /// What the account's calls of this family share: known by the host and a hash of the key.
+    pub fn pool(&self) -> Option<QuotaPool> {
+        let family = self.family.clone()?;
+        let host = self.base_url.split("://").last().unwrap_or_default();
+        let host = host.split('/').next().unwrap_or_default();
+        let mut hasher = FieldHasher::new("tribunal.account/1");
+        hasher.field("host", host.as_bytes());
+        if let Some(key) = &self.api_key {
+            hasher.field("key", key.expose_secret().as_bytes());
+        }
+        let account = &hasher.finish().to_string()[..ACCOUNT_DIGITS];
+        Some(QuotaPool { account: format!("{host} {account}"), family })
     }
 }
 
@@ -136,8 +158,12 @@ pub struct LimitWindow {
 pub struct LimitHeaders {
     /// Of requests.
     pub requests: Option<LimitWindow>,
-    /// Of tokens.
+    /// Of tokens of prompts and answers together.
     pub tokens: Option<LimitWindow>,
+    /// Of tokens of prompts.
+    pub input_tokens: Option<LimitWindow>,
+    /// Of tokens of answers.
+    pub output_tokens: Option<LimitWindow>,
 }
 
 /// An answer.
@@ -186,6 +212,25 @@ pub struct CallFailure {
     pub simulated: bool,
     /// The account's limits, where headers state any.
     pub limits: Option<Box<LimitHeaders>>,
+}
+
+// === impl CallFailure ===
+
+impl CallFailure {
+    /// A call that was not made because it is too long to be answered.
+    pub fn too_long(message: String) -> Self {
+        Self {
+            class: FailureClass::TooLong,
+            status: None,
+            message,
+            retry_after: None,
+            request_id: None,
+            usage: Usage::default(),
+            reached: false,
+            simulated: false,
+            limits: None,
+        }
+    }
 }
 
 /// Sends one question.

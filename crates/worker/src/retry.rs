@@ -10,6 +10,8 @@ use std::{
 
 use backoff::{ExponentialBackoff, backoff::Backoff};
 
+use crate::provider::{CallFailure, Reply};
+
 /// How often and how patiently a leaf is tried again.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RetryPolicy {
@@ -62,6 +64,19 @@ impl RetryPolicy {
             ..ExponentialBackoff::default()
         };
         backoff.next_backoff().unwrap_or(ceiling).min(ceiling)
+    }
+}
+
+impl RetryPolicy {
+    /// How long nobody is to call after a call was turned away.
+    pub fn throttled(&self, retry_after: Option<Duration>) -> Duration {
+        let asked = retry_after.unwrap_or_else(|| self.delay(3).max(self.base));
+        asked.min(self.throttle_cap)
+    }
+
+    /// The same, for a call that has ended so or otherwise.
+    pub fn hold(&self, asked: &Result<Reply, CallFailure>) -> Duration {
+        asked.as_ref().err().map_or(Duration::ZERO, |failure| self.throttled(failure.retry_after))
     }
 }
 

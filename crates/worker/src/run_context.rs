@@ -14,14 +14,14 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 use tribunal_core::{
-    BlobHash, Category, ReplyForm, RunId, RunSpec, ids::FieldHasher, verdict::Suspicion,
+    BlobHash, Category, ReplyForm, RunId, RunSpec, WorkerId, ids::FieldHasher, verdict::Suspicion,
 };
 use tribunal_evidence::injection;
 use tribunal_store::Store;
 
 use crate::{
     health::Health,
-    limit::Limiter,
+    limit::{Limiter, SharedQuota, expected::Expected},
     meter::Meter,
     provider::{Endpoint, Message, Provider},
     purse::Purse,
@@ -46,6 +46,8 @@ pub struct RunContext {
     pub meter: Arc<Meter>,
     /// The run's money.
     pub purse: Purse,
+    /// What calls of each category use.
+    pub expected: Expected,
     /// What is known of the endpoint.
     pub health: Health,
     shared: BTreeMap<Category, [OnceCell<Arc<Shared>>; 2]>,
@@ -123,6 +125,7 @@ impl RunContext {
             limiter,
             purse: Purse::new(Arc::clone(&store), id, Arc::clone(&meter)),
             meter,
+            expected: Expected::default(),
             health: Health::new(),
             shared,
             forms,
@@ -238,22 +241,36 @@ pub struct Access {
 // === impl Providers ===
 
 impl Providers {
-    /// The way to this endpoint and model.
+    /// The way to this endpoint and model. `shared` is where quota is shared, and who shares it.
     ///
     /// # Errors
     ///
     /// The endpoint cannot be used.
-    pub fn get(&self, endpoint: Endpoint, model: &str) -> Result<Access, String> {
+    pub fn get(
+        &self,
+        endpoint: Endpoint,
+        model: &str,
+        shared: (&Arc<dyn Store>, WorkerId),
+    ) -> Result<Access, String> {
         let key = format!("{}\n{model}", endpoint.base_url);
         let mut providers = self.0.lock().map_err(|_| "a provider was lost".to_owned())?;
         if let Some(known) = providers.get(&key) {
             return Ok(known.clone());
         }
-        let limiter = Arc::new(Limiter::new(endpoint.requests_per_minute));
+        let (store, worker) = shared;
+        let pool = endpoint.pool();
+        let shared = pool.map(|pool| SharedQuota { store: Arc::clone(store), pool, worker });
+        let limiter = Arc::new(Limiter::new(endpoint.limits, shared));
         let meter = Meter::new(&endpoint.tariff);
         let provider = crate::provider::openai::OpenAiProvider::new(endpoint)?;
         let made = Access { provider: Arc::new(provider), limiter, meter };
         providers.insert(key, made.clone());
         Ok(made)
+    }
+
+    /// How many more leaves may usefully be claimed; `usize::MAX` where no call waits.
+    pub fn room(&self) -> usize {
+        let providers = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        providers.values().map(|access| access.limiter.room()).max().unwrap_or(usize::MAX)
     }
 }

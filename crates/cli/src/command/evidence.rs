@@ -17,7 +17,7 @@ use tribunal_evidence::{
 use tribunal_store::{ModelStore, Store, SystemClock};
 
 use crate::{
-    args::JudgeArgs,
+    args::{JudgeArgs, RateArgs},
     command::Context,
     config::FlagValue,
     exit::Exit,
@@ -157,7 +157,7 @@ pub(crate) async fn run(args: EvidenceArgs, context: &Context) -> anyhow::Result
     let config = context.load(&flags)?;
     // Nobody is called, so no key has to be there.
     let judge = match &args.judge.base_url {
-        Some(_) => prepare::judge(&args.judge, None, &config)?,
+        Some(_) => prepare::judge(&args.judge, RateArgs::default(), &config)?,
         None => {
             config.judge_without_key(args.judge.judge.as_deref().unwrap_or(&config.run.judge))?
         }

@@ -56,7 +56,7 @@ pub(crate) struct GradeArgs {
 pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Exit> {
     let GradeArgs { inputs, judge, store, share, pool, budget, out, tree } = args;
     let config = context.load(&[inputs.flags(), store.flags(), pool.flags()].concat())?;
-    let judge = prepare::judge(&judge, pool.rpm, &config)?;
+    let judge = prepare::judge(&judge, pool.rates, &config)?;
     for assumption in judge.facts.assumptions.iter().filter(|_| !pool.quiet) {
         note(&format!("assuming: {assumption}"));
     }

@@ -105,7 +105,7 @@ pub(crate) struct CostInterval {
 pub(crate) async fn run(args: PlanArgs, context: &Context) -> anyhow::Result<Exit> {
     let PlanArgs { inputs, judge, store, pool } = args;
     let config = context.load(&[inputs.flags(), store.flags(), pool.flags()].concat())?;
-    let judge = prepare::judge(&judge, pool.rpm, &config)?;
+    let judge = prepare::judge(&judge, pool.rates, &config)?;
     let document = plan(&inputs, &config, &judge).await?;
     if context.json {
         output::print_json("plan", &document)?;

@@ -23,7 +23,7 @@ use tribunal_worker::{
 };
 
 use crate::{
-    args::{InputArgs, JudgeArgs},
+    args::{InputArgs, JudgeArgs, RateArgs},
     budget::BudgetArgs,
     command::Context,
     engine,
@@ -198,7 +198,7 @@ async fn render(
     context: &Context,
 ) -> anyhow::Result<PromptDocument> {
     let config = context.load(&inputs.flags())?;
-    let judge = prepare::judge(judge, None, &config)?;
+    let judge = prepare::judge(judge, RateArgs::default(), &config)?;
     // A run like any other, in a store that ends with this command.
     let store: Arc<dyn Store> = Arc::new(ModelStore::new(Arc::new(SystemClock)));
     let prepared =

@@ -47,6 +47,12 @@ pub(crate) struct SimArgs {
     /// Charge rejected calls to the limits too
     #[arg(long)]
     count_rejected: bool,
+    /// Say nothing of the limits in answers
+    #[arg(long)]
+    hide_limits: bool,
+    /// Halve the limits after so many admitted calls
+    #[arg(long, value_name = "N")]
+    halve_after: Option<u64>,
     /// Share of calls answered with a server error
     #[arg(long, value_name = "R", default_value_t = 0.0)]
     error_rate: f64,
@@ -68,6 +74,9 @@ pub(crate) struct SimArgs {
     /// Obey text of the submission that asks for full marks
     #[arg(long)]
     gullible: bool,
+    /// Share of calls whose answer stops in mid-body
+    #[arg(long, value_name = "R", default_value_t = 0.0)]
+    stall_rate: f64,
     /// Seed of everything that is drawn
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -104,6 +113,8 @@ pub(crate) async fn run(args: SimArgs) -> anyhow::Result<Exit> {
         tpm: args.tpm,
         burst_s: args.burst_s,
         count_rejected: args.count_rejected,
+        hide_limits: args.hide_limits,
+        halve_after: args.halve_after,
         error_rate: args.error_rate,
         timeout_rate: args.timeout_rate,
         malformed_rate: args.malformed_rate,
@@ -111,6 +122,7 @@ pub(crate) async fn run(args: SimArgs) -> anyhow::Result<Exit> {
         refusal_rate: args.refusal_rate,
         reset_rate: args.reset_rate,
         gullible: args.gullible,
+        stall_rate: args.stall_rate,
         seed: args.seed,
         models: args.models,
         api_key,

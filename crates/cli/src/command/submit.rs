@@ -9,7 +9,7 @@ use tribunal_collector::progress_of_leaves;
 use tribunal_core::RunId;
 
 use crate::{
-    args::{InputArgs, JudgeArgs, ShareArgs, StoreArgs},
+    args::{InputArgs, JudgeArgs, RateArgs, ShareArgs, StoreArgs},
     budget::BudgetArgs,
     command::Context,
     engine,
@@ -50,7 +50,7 @@ pub(crate) struct SubmitDocument {
 /// An input, the config or the store cannot be used.
 pub(crate) async fn run(args: SubmitArgs, context: &Context) -> anyhow::Result<Exit> {
     let config = context.load(&[args.inputs.flags(), args.store.flags()].concat())?;
-    let judge = prepare::judge(&args.judge, None, &config)?;
+    let judge = prepare::judge(&args.judge, RateArgs::default(), &config)?;
     args.budget.check(&judge.facts)?;
     let store = engine::open_store(&config).await?;
     let prepared = prepare::prepare(&args.inputs, &config, &judge, &args.budget, &store).await?;

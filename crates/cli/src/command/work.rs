@@ -55,9 +55,7 @@ pub(crate) async fn run(args: WorkArgs, context: &Context) -> anyhow::Result<Exi
         }
     }
     let shown = Arc::new(Progress::new(leaves, leaves - open, args.pool.quiet, None));
-    let limits = args.pool.rpm.map(|rpm| rpm.try_into()).transpose();
-    let limits = limits.map_err(|_| anyhow::anyhow!("--rpm must be at least 1"))?;
-    let endpoints = Arc::new(Endpoints::new(config.clone(), None).limited(limits));
+    let endpoints = Arc::new(Endpoints::new(config.clone(), None).limited(args.pool.rates));
     let scope = Scope { run, until_empty: args.until_empty };
     let end = engine::work(&config, &store, endpoints, &shown, shutdown, &scope).await?;
     store.close().await?;

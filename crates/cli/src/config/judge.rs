@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, ffi::OsString, num::NonZeroU32, time::Duration}
 
 use secrecy::SecretString;
 use tribunal_core::{JudgeSpec, ReplyForm, run::BUILTIN_SIM_URL};
+use tribunal_store::QuotaLimits;
 
 pub(super) use self::rules::read;
 use super::{
@@ -38,11 +39,23 @@ pub(super) struct JudgeSettings {
     reply_form: Option<ReplyForm>,
     output_cap_field: Option<OutputCapField>,
     requests_per_minute: Option<NonZeroU32>,
+    tokens_per_minute: TokenRates,
     timeout: Duration,
     connect_timeout: Duration,
     azure_api_version: Option<String>,
     extra_body: BTreeMap<String, serde_json::Value>,
     headers: BTreeMap<String, String>,
+}
+
+/// Tokens a minute that an account allows; `None` = no limit of our own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TokenRates {
+    /// Of prompts and answers together.
+    pub(crate) all: Option<NonZeroU32>,
+    /// Of prompts.
+    pub(crate) input: Option<NonZeroU32>,
+    /// Of answers.
+    pub(crate) output: Option<NonZeroU32>,
 }
 
 /// Everything that is needed to call a judge.
@@ -54,6 +67,8 @@ pub(crate) struct ResolvedJudge {
     pub(crate) api_key: ApiKey,
     /// Calls a minute at most; `None` = no limit of our own.
     pub(crate) requests_per_minute: Option<NonZeroU32>,
+    /// Tokens a minute at most.
+    pub(crate) tokens_per_minute: TokenRates,
     /// For a whole call.
     pub(crate) timeout: Duration,
     /// For the connection alone.
@@ -236,6 +251,7 @@ impl JudgeSettings {
             },
             api_key,
             requests_per_minute: self.requests_per_minute,
+            tokens_per_minute: self.tokens_per_minute,
             timeout: self.timeout,
             connect_timeout: self.connect_timeout,
             azure_api_version: self.azure_api_version.clone(),
@@ -280,6 +296,24 @@ impl JudgeSettings {
                 Err(JudgeError::KeyNotSet { judge: judge.to_owned(), variable: variable.clone() })
             }
         }
+    }
+}
+
+impl ResolvedJudge {
+    /// The limits to keep.
+    pub(crate) fn limits(&self) -> QuotaLimits {
+        let rate = |rate: Option<NonZeroU32>| rate.map(|rate| f64::from(rate.get()));
+        QuotaLimits {
+            requests: rate(self.requests_per_minute),
+            tokens: rate(self.tokens_per_minute.all),
+            input_tokens: rate(self.tokens_per_minute.input),
+            output_tokens: rate(self.tokens_per_minute.output),
+        }
+    }
+
+    /// The models that share the account's limits: those of the same entry.
+    pub(crate) fn family(&self) -> String {
+        self.facts.entry.clone().unwrap_or_else(|| self.spec.model.clone())
     }
 }
 

@@ -165,11 +165,16 @@ impl App {
         self.counters.spend(tokens);
         let id = self.id("chatcmpl-sim-", &call.ordinal.to_le_bytes());
         let body = choice.body(&id, unix_seconds(), &request.model, tokens);
-        let mut response = if fault == Some(Fault::Reset) {
-            self.counters.resets.fetch_add(1, Relaxed);
-            faults::reset(body)
-        } else {
-            json_response(body)
+        let mut response = match fault {
+            Some(Fault::Reset) => {
+                self.counters.resets.fetch_add(1, Relaxed);
+                faults::reset(body)
+            }
+            Some(Fault::Stall) => {
+                self.counters.stalls.fetch_add(1, Relaxed);
+                faults::stall(body)
+            }
+            _ => json_response(body),
         };
         if fault.is_none() && choice.finish_reason == "stop" && prompt.ranking.is_none() {
             let unknown = decision.basis == Basis::Unlabelled;
@@ -198,7 +203,9 @@ impl App {
                 faults::malformed(count, &request.form, content, cap)
             }
             Some(Fault::Refusal) => faults::refusal(self.counters.refusals.fetch_add(1, Relaxed)),
-            Some(Fault::Error | Fault::Timeout | Fault::Reset) | None => Choice::of(content, cap),
+            Some(Fault::Error | Fault::Timeout | Fault::Reset | Fault::Stall) | None => {
+                Choice::of(content, cap)
+            }
         }
     }
 

@@ -12,10 +12,11 @@ use super::{
     claim::{self, ClaimedTask},
     lease::{self, Loss},
     outcome::{self, NewFailure, NewRelease, NewVerdict},
-    prune, run, share,
+    prune, quota, run, share,
 };
 use crate::{
     budget::{Amount, Budget, ReserveOutcome},
+    quota::QuotaGrant,
     share::Weight,
     store::{CompleteOutcome, FailOutcome, Held, NewRun},
 };
@@ -68,6 +69,7 @@ pub(super) enum Request {
         workers: Vec<WorkerId>,
     },
     Prune(prune::Step),
+    Quota(quota::Change),
 }
 
 /// A worker that wants tasks.
@@ -99,6 +101,7 @@ pub(super) enum Answer {
     Failed(Vec<FailOutcome>),
     Stepped(prune::Stepped),
     Reserved(Vec<ReserveOutcome>),
+    Granted(QuotaGrant),
 }
 
 // === impl Request ===
@@ -184,6 +187,7 @@ async fn single(
             }
             Answer::Done
         }
+        Request::Quota(change) => Answer::Granted(quota::apply(conn, change, now).await?),
         Request::Complete(_)
         | Request::Fail(_)
         | Request::Release(_)

@@ -3,16 +3,17 @@
 //! Owns what a call waits for, in this order: its prefixes' turns, the run's budget, the endpoint's
 //! limit; and its record. What a reply or a failure leads to is the attempt's.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 use tribunal_core::{
     Attempt, CallKind, FailureClass, Outcome, UngradedReason, Usage, VerdictSource,
     verdict::Rationale,
 };
 
+use tribunal_store::Spend;
+
 use super::{Asker, End, Turn, millis, now_ms};
 use crate::{
+    limit::{Permit, expected::Alike},
     provider::{Answer, CallFailure, Message, Question, Reply},
     purse::{Held, Paid},
     recorded::ContextError,
@@ -51,7 +52,7 @@ impl<'a> Turn<'a> {
         shared: &Shared,
         own: OwnMessages<'_>,
     ) -> Result<Result<Reply, CallFailure>, NotAsked> {
-        let Asker { run, stop, .. } = *self.asker;
+        let Asker { run, policy, stop, .. } = *self.asker;
         let places = async {
             // The longer prefix first: whoever goes ahead with it may have to stand in line for the
             // shorter one, and never the other way round.
@@ -71,16 +72,23 @@ impl<'a> Turn<'a> {
             return Err(End::Release.into());
         }
         let held = if self.claim.budgeted { Some(self.pay(shared, own).await?) } else { None };
-        let waited = tokio::select! {
+        let permit = tokio::select! {
             biased;
             () = stop.cancelled() => {
                 settle(held, Some(&Usage::default())).await?;
                 return Err(End::Release.into());
             }
-            waited = run.limiter.permit() => waited,
+            permit = run.limiter.reserve(self.need(shared, own), policy.inline_wait) => permit,
+        };
+        let permit = match permit {
+            Ok(permit) => permit,
+            Err(why) => {
+                settle(held, Some(&Usage::default())).await?;
+                return self.not_permitted(why).map(Err).map_err(NotAsked::from);
+            }
         };
         let call = async {
-            let call = place.during(self.call(shared, own, waited));
+            let call = place.during(self.call(shared, own, permit));
             match &mut files {
                 Some(files) => files.during(call).await,
                 None => call.await,
@@ -151,10 +159,11 @@ impl<'a> Turn<'a> {
         &mut self,
         shared: &Shared,
         own: OwnMessages<'_>,
-        waited: Duration,
+        permit: Permit,
     ) -> Result<Reply, CallFailure> {
         let OwnMessages { kind, first, repairs, .. } = own;
-        let run = self.asker.run;
+        let Asker { run, policy, .. } = *self.asker;
+        let waited = permit.waited();
         let mut messages = vec![Message { role: "user", content: first }];
         for (answer, repair) in repairs {
             messages.push(Message { role: "assistant", content: answer });
@@ -179,6 +188,10 @@ impl<'a> Turn<'a> {
         let (start, started_ms) = (Instant::now(), now_ms());
         let asked = run.provider.ask(&question).await;
         let latency = start.elapsed();
+        permit.end(&asked, policy.hold(&asked));
+        if let Ok(reply) = &asked {
+            run.expected.learn(self.alike(own), bytes(shared, own), &reply.usage);
+        }
         let attempt = match &asked {
             Ok(reply) => {
                 run.health.succeeded();
@@ -219,6 +232,27 @@ impl<'a> Turn<'a> {
         self.attempts.push(attempt);
         asked
     }
+
+    /// What the question will probably use.
+    fn need(&self, shared: &Shared, own: OwnMessages<'_>) -> Spend {
+        let run = self.asker.run;
+        let cap = u64::from(run.run.spec.judge.max_output_tokens);
+        let counted = || {
+            let tokens = shared.tokens + run.meter.tokens(own.first);
+            run.meter.question(tokens, SHARED_MESSAGES + 1).expected
+        };
+        run.expected.call(self.alike(own), bytes(shared, own), counted, cap)
+    }
+
+    /// Calls of one kind use alike; those that ask again are as those that ask first.
+    fn alike(&self, own: OwnMessages<'_>) -> Alike {
+        Alike { ranks: own.kind == CallKind::Rank, category: self.category, shrunk: self.shrunk }
+    }
+}
+
+fn bytes(shared: &Shared, own: OwnMessages<'_>) -> usize {
+    let repairs = own.repairs.iter().map(|(answer, repair)| answer.len() + repair.len());
+    shared.prefix.len() + own.first.len() + repairs.sum::<usize>()
 }
 
 /// Messages that all leaves of a category are sent alike.

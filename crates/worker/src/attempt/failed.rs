@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tribunal_core::{FailureClass, UngradedReason, event::Event};
 
 use super::{Asker, End, Turn};
-use crate::{health::BadRequest, provider::CallFailure};
+use crate::{health::BadRequest, limit::NoPermit, provider::CallFailure};
 
 /// Wait before a leaf is claimed again after a 400 of which nobody knows yet whose fault it is.
 const UNDECIDED_WAIT: Duration = Duration::from_secs(1);
@@ -30,9 +30,7 @@ impl Turn<'_> {
         let model = run.run.spec.judge.model.clone();
         let next = match class {
             FailureClass::Throttled => {
-                let asked = retry_after.unwrap_or_else(|| policy.delay(3).max(policy.base));
-                let delay = asked.min(policy.throttle_cap);
-                run.limiter.hold(delay);
+                let delay = run.limiter.held().max(policy.throttled(retry_after));
                 events.event(Event::Throttled { delay });
                 if delay <= policy.inline_wait {
                     Next::Again
@@ -83,6 +81,26 @@ impl Turn<'_> {
         match next {
             Next::Again => None,
             Next::End(end) => Some(end),
+        }
+    }
+
+    /// What a call that may not go out does: it fails as if the provider had said so, or its leaf
+    /// goes back to the queue.
+    pub(super) fn not_permitted(&self, why: NoPermit) -> Result<CallFailure, End> {
+        match why {
+            NoPermit::Held(delay) => {
+                let class = FailureClass::Throttled;
+                let error = "the provider asked to wait".to_owned();
+                Err(End::Retry { class, delay, charged: self.charge(), error })
+            }
+            NoPermit::TooLarge { meter, needs, limit } => {
+                let message = format!(
+                    "the question needs about {needs} {}, more than the {limit:.0} that the \
+                     account may use in a minute",
+                    meter.noun()
+                );
+                Ok(CallFailure::too_long(message))
+            }
         }
     }
 

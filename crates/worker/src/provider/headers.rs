@@ -49,7 +49,12 @@ pub fn simulated(headers: &HeaderMap) -> bool {
 /// they state none.
 pub fn limits(headers: &HeaderMap, now: Timestamp) -> Option<LimitHeaders> {
     let window = |names: &[[&str; 3]]| names.iter().find_map(|names| window(headers, names, now));
-    let limits = LimitHeaders { requests: window(&REQUESTS), tokens: window(&TOKENS) };
+    let limits = LimitHeaders {
+        requests: window(&REQUESTS),
+        tokens: window(&TOKENS),
+        input_tokens: window(&INPUT_TOKENS),
+        output_tokens: window(&OUTPUT_TOKENS),
+    };
     (limits != LimitHeaders::default()).then_some(limits)
 }
 
@@ -65,19 +70,28 @@ const REQUESTS: [[&str; 3]; 3] = [
 ];
 
 /// Headers of a limit of tokens.
-const TOKENS: [[&str; 3]; 3] = [
+const TOKENS: [[&str; 3]; 2] = [
     ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"],
     [
         "anthropic-ratelimit-tokens-limit",
         "anthropic-ratelimit-tokens-remaining",
         "anthropic-ratelimit-tokens-reset",
     ],
-    [
-        "anthropic-ratelimit-input-tokens-limit",
-        "anthropic-ratelimit-input-tokens-remaining",
-        "anthropic-ratelimit-input-tokens-reset",
-    ],
 ];
+
+/// Headers of a limit of tokens of prompts.
+const INPUT_TOKENS: [[&str; 3]; 1] = [[
+    "anthropic-ratelimit-input-tokens-limit",
+    "anthropic-ratelimit-input-tokens-remaining",
+    "anthropic-ratelimit-input-tokens-reset",
+]];
+
+/// Headers of a limit of tokens of answers.
+const OUTPUT_TOKENS: [[&str; 3]; 1] = [[
+    "anthropic-ratelimit-output-tokens-limit",
+    "anthropic-ratelimit-output-tokens-remaining",
+    "anthropic-ratelimit-output-tokens-reset",
+]];
 
 fn window(headers: &HeaderMap, names: &[&str; 3], now: Timestamp) -> Option<LimitWindow> {
     let [limit, remaining, reset] =
@@ -199,7 +213,8 @@ mod tests {
         let requests = found.requests.expect("of requests");
         assert_eq!((requests.limit, requests.remaining), (Some(50), None));
         assert_eq!(requests.reset, Some(Duration::from_secs(10)));
-        assert_eq!(found.tokens.and_then(|tokens| tokens.remaining), Some(0));
+        assert_eq!(found.input_tokens.and_then(|tokens| tokens.remaining), Some(0));
+        assert_eq!(found.tokens, None);
         let found = of(&[("x-ratelimit-limit", "20"), ("x-ratelimit-reset", "1772366401000")]);
         let requests = found.and_then(|limits| limits.requests).expect("of requests");
         assert_eq!((requests.limit, requests.reset), (Some(20), Some(Duration::from_secs(1))));

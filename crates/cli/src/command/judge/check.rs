@@ -19,7 +19,7 @@ use super::{
     suggestion::suggestion,
 };
 use crate::{
-    args::JudgeArgs,
+    args::{JudgeArgs, RateArgs},
     command::Context,
     config::models::{ModelFacts, OutputCapField},
     engine::Endpoints,
@@ -112,7 +112,7 @@ struct Findings {
 /// No such judge, or its settings cannot be used.
 pub(super) async fn run(args: &JudgeArgs, context: &Context) -> anyhow::Result<Exit> {
     let config = context.load(&[])?;
-    let judge = prepare::judge(args, None, &config)?;
+    let judge = prepare::judge(args, RateArgs::default(), &config)?;
     let (spec, facts) = (judge.spec.clone(), judge.facts.clone());
     // The simulated judge inside this process lives as long as this does.
     let endpoints = Endpoints::new(config, Some(judge));
@@ -252,7 +252,10 @@ impl From<LimitHeaders> for LimitsDocument {
             remaining,
             reset_s: reset.map(|reset| reset.as_secs_f64()),
         };
-        LimitsDocument { requests: limits.requests.map(window), tokens: limits.tokens.map(window) }
+        LimitsDocument {
+            requests: limits.requests.map(window),
+            tokens: limits.tokens.or(limits.input_tokens).map(window),
+        }
     }
 }
 

@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn the_snippet_is_what_the_config_reads() {
         let requests = LimitWindow { limit: Some(500), ..LimitWindow::default() };
-        let limits = LimitHeaders { requests: Some(requests), tokens: None };
+        let limits = LimitHeaders { requests: Some(requests), ..LimitHeaders::default() };
         for model in ["org/model: \"7b\"", "gpt-4o-2024-08-06", "claude-haiku-4-5"] {
             let text = suggest(model, &[ReplyForm::Text, ReplyForm::JsonObject], Some(&limits));
             let mut table: toml::Table = text.parse().expect("TOML");

@@ -11,7 +11,7 @@ use std::{
 use reqwest::header::{HeaderName, HeaderValue};
 use tribunal_core::{ReplyForm, run::BUILTIN_SIM_URL};
 
-use super::JudgeSettings;
+use super::{JudgeSettings, TokenRates};
 use crate::config::{models::OutputCapField, raw::Source, resolve::Reader};
 
 /// Fields of the request that have a place of their own.
@@ -108,15 +108,23 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>, name: &str) -> JudgeSetti
         output_cap_field: reader.choice(&key("output_cap_field"), &caps, |field| {
             field.map_or("auto", OutputCapField::name)
         }),
-        requests_per_minute: NonZeroU32::new(
-            reader.small(&key("requests_per_minute"), 0..=100_000_000),
-        ),
+        requests_per_minute: rate(reader, &key("requests_per_minute")),
+        tokens_per_minute: TokenRates {
+            all: rate(reader, &key("tokens_per_minute")),
+            input: rate(reader, &key("input_tokens_per_minute")),
+            output: rate(reader, &key("output_tokens_per_minute")),
+        },
         timeout,
         connect_timeout,
         azure_api_version,
         extra_body: extra_body(reader, &key("extra_body")),
         headers: headers(reader, &key("headers")),
     }
+}
+
+/// A rate by the minute; 0 is none.
+fn rate(reader: &mut Reader<'_>, key: &str) -> Option<NonZeroU32> {
+    NonZeroU32::new(reader.small(key, 0..=i64::from(u32::MAX)))
 }
 
 fn extra_body(reader: &mut Reader<'_>, key: &str) -> BTreeMap<String, serde_json::Value> {
