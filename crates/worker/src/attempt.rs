@@ -7,7 +7,7 @@ mod failed;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tribunal_core::{
     Attempt, BlobHash, CallKind, Category, FailureClass, Outcome, ReplyForm, UngradedReason, Usage,
@@ -77,6 +77,8 @@ pub struct Asker<'a> {
     pub policy: &'a RetryPolicy,
     /// The pool's retries.
     pub budget: &'a RetryBudget,
+    /// The pool's calls in flight: one permit each.
+    pub calls: &'a Semaphore,
     /// Where facts go.
     pub events: &'a dyn EventSink,
     /// Ends the attempt: the lease is lost or cancelled, or the pool stops at once.
@@ -169,7 +171,7 @@ impl Turn<'_> {
     }
 
     async fn ask_until_end(&mut self) -> Result<End, ContextError> {
-        let Asker { run, stop, .. } = *self.asker;
+        let Asker { run, stop, drain, calls, .. } = *self.asker;
         let Some(index) = run.run.rubric.by_position(self.claim.task.position) else {
             let error = "the run's rubric has no node at this position".to_owned();
             return Ok(End::Dead { class: FailureClass::Internal, error });
@@ -189,6 +191,14 @@ impl Turn<'_> {
                 // Whoever went ahead was refused for all.
                 return Ok(End::Release);
             }
+            // More leaves are claimed than calls may be in flight. One that has not begun when
+            // the pool is to end goes back as it is.
+            let call = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(End::Release),
+                () = drain.cancelled(), if self.attempts.is_empty() => return Ok(End::Release),
+                call = calls.acquire() => call,
+            };
             let waited = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(End::Release),
@@ -204,6 +214,7 @@ impl Turn<'_> {
                 Err(failure) if failure.class == FailureClass::Refused => place.answered(),
                 Err(_) => drop(place),
             }
+            drop(call);
             let end = match asked {
                 Ok(reply) => self.read(reply)?,
                 Err(failure) => self.failed(failure).await,
