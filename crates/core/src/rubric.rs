@@ -43,10 +43,10 @@ pub struct Node {
     pub category: Option<Category>,
     /// The finer type, where the file has one.
     pub fine_category: Option<String>,
-    /// The grade, where the file has one.
-    pub grade: Option<Grade>,
-    /// Fields that Tribunal does not know, kept as they are.
-    pub extra: Map<String, Value>,
+    /// The grade, where the file has one. Boxed, as most nodes of large rubrics have none.
+    pub grade: Option<Box<Grade>>,
+    /// Fields that Tribunal does not know, kept as they are; `None` where there are none.
+    pub extra: Option<Box<Map<String, Value>>>,
     position: u32,
     leaf_index: Option<u32>,
     depth: u32,

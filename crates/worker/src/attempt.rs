@@ -10,6 +10,7 @@ mod failed;
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tribunal_core::{
     Attempt, BlobHash, CallKind, Category, FailureClass, LeafTask, Outcome, ReplyForm,
@@ -83,6 +84,8 @@ pub struct Asker<'a> {
     pub policy: &'a RetryPolicy,
     /// The pool's retries.
     pub budget: &'a RetryBudget,
+    /// The pool's calls in flight: one permit each.
+    pub calls: &'a Semaphore,
     /// Where facts go.
     pub events: &'a dyn EventSink,
     /// Ends the attempt: the lease is lost or cancelled, or the pool stops at once.

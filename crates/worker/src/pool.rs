@@ -32,10 +32,13 @@ const SHORTEST_REST: Duration = Duration::from_millis(5);
 /// Time between looks at a line of calls that is long enough.
 const LINE_POLL: Duration = Duration::from_millis(10);
 
+/// Leaves held beyond the calls in flight, at most.
+const MAX_AHEAD: usize = 256;
+
 /// How a pool works.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolConfig {
-    /// Leaves in work at once, at most.
+    /// Calls in flight at once, at most.
     pub concurrency: usize,
     /// Tasks claimed at once, at most.
     pub claim_batch: usize,
@@ -95,6 +98,7 @@ struct Shared {
     events: Arc<dyn EventSink>,
     shutdown: Shutdown,
     budget: RetryBudget,
+    calls: Semaphore,
     leases: Arc<Leases>,
     stored: Arc<Notify>,
     providers: Providers,
@@ -120,6 +124,7 @@ impl Pool {
             events,
             shutdown,
             budget: RetryBudget::new(config.retry.budget_ratio),
+            calls: Semaphore::new(config.concurrency.max(1)),
             leases: Arc::default(),
             stored: Arc::default(),
             providers: Providers::default(),
@@ -175,7 +180,11 @@ impl Shared {
         finished: mpsc::Sender<Finished>,
     ) -> Result<PoolEnd, StoreError> {
         let PoolConfig { concurrency, claim_batch, lease, poll, .. } = self.config;
-        let slots = Arc::new(Semaphore::new(concurrency.max(1)));
+        // More leaves are held than calls may be in flight: those whose call has ended and whose
+        // verdict is on its way to the store, and those that are claimed for the next calls.
+        // Otherwise every call would wait for two transactions.
+        let held = concurrency.max(1) + (concurrency / 2).min(MAX_AHEAD);
+        let slots = Arc::new(Semaphore::new(held));
         let (drain, stop) = (&self.shutdown.drain, &self.shutdown.stop);
         let mut rested = SHORTEST_REST;
         loop {
@@ -184,7 +193,7 @@ impl Shared {
                 biased;
                 () = stop.cancelled() => return Ok(PoolEnd::Shutdown),
                 () = drain.cancelled() => {
-                    let in_flight = concurrency - slots.available_permits();
+                    let in_flight = concurrency.max(1) - self.calls.available_permits();
                     self.events.event(Event::Draining { in_flight });
                     return Ok(PoolEnd::Shutdown);
                 }
@@ -227,7 +236,7 @@ impl Shared {
             }
             drop(free);
             if idle {
-                let in_flight = concurrency - slots.available_permits();
+                let in_flight = held - slots.available_permits();
                 let wait = match self.rest(scope).await? {
                     Rest::Nothing if scope.until_empty && in_flight == 0 => {
                         return Ok(PoolEnd::Empty);
@@ -288,7 +297,8 @@ impl Shared {
             let (policy, budget) = (&self.config.retry, &self.budget);
             let events = &*self.events;
             let drain = &self.shutdown.drain;
-            let asker = Asker { run: &run, policy, budget, events, stop, drain };
+            let calls = &self.calls;
+            let asker = Asker { run: &run, policy, budget, calls, events, stop, drain };
             asker.attempt(claim).await
         };
         let attempted: Result<Attempted, ContextError> = attempted.await;

@@ -21,8 +21,8 @@ use nix::{
 };
 use serde_json::{Value, json};
 
-/// The core that measured commands run on.
-static MEASURED: OnceLock<usize> = OnceLock::new();
+/// The cores that this process was given; measured commands have the first, or all.
+static CORES: OnceLock<Vec<usize>> = OnceLock::new();
 
 /// What a command used.
 #[derive(Clone, Debug)]
@@ -45,12 +45,12 @@ pub(crate) struct Used {
 /// When the system does not let a process choose its cores.
 pub(crate) fn keep_a_core() {
     let all = sched_getaffinity(Pid::from_raw(0)).expect("the system knows its cores");
-    let mut cores = (0..CpuSet::count()).filter(|core| all.is_set(*core).unwrap_or(false));
-    let first = cores.next().expect("a process has a core");
-    let _ = MEASURED.set(first);
-    let others: Vec<usize> = cores.collect();
-    if !others.is_empty() {
-        take(&others);
+    let known = |core: &usize| all.is_set(*core).unwrap_or(false);
+    let cores = CORES.get_or_init(|| (0..CpuSet::count()).filter(known).collect());
+    if let [_, others @ ..] = &cores[..]
+        && !others.is_empty()
+    {
+        take(others);
     }
 }
 
@@ -69,9 +69,26 @@ fn take(cores: &[usize]) {
 ///
 /// When it cannot be run, or fails.
 pub(crate) fn used(command: &Command) -> Used {
+    run(command, &cores()[..1])
+}
+
+/// Runs the command on all cores and measures it.
+///
+/// # Panics
+///
+/// When it cannot be run, or fails.
+pub(crate) fn used_anywhere(command: &Command) -> Used {
+    run(command, cores())
+}
+
+fn cores() -> &'static [usize] {
+    CORES.get().expect("a core was kept")
+}
+
+fn run(command: &Command, cores: &[usize]) -> Used {
     let mut outer = Command::new(env::current_exe().expect("a benchmark has a path"));
-    let core = MEASURED.get().expect("a core was kept").to_string();
-    outer.args(["measure", &core]).arg(command.get_program()).args(command.get_args());
+    let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
+    outer.args(["measure", &cores.join(",")]).arg(command.get_program()).args(command.get_args());
     if let Some(folder) = command.get_current_dir() {
         outer.current_dir(folder);
     }
@@ -95,10 +112,11 @@ pub(crate) fn used(command: &Command) -> Used {
 
 /// The waiting process: runs the command in `arguments` and prints what it used.
 pub(crate) fn main(arguments: &[String]) -> ExitCode {
-    let [core, program, arguments @ ..] = arguments else {
+    let [cores, program, arguments @ ..] = arguments else {
         return ExitCode::from(2);
     };
-    take(&[core.parse().expect("a core's number")]);
+    let cores: Result<Vec<usize>, _> = cores.split(',').map(str::parse).collect();
+    take(&cores.expect("numbers of cores"));
     let start = Instant::now();
     let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
     let wall_s = start.elapsed().as_secs_f64();

@@ -29,7 +29,7 @@ pub fn node_fields(node: &Node) -> Map<String, Value> {
     fields.insert("task_category".to_owned(), category);
     let fine = node.fine_category.as_deref().map_or(Value::Null, Value::from);
     fields.insert("finegrained_task_category".to_owned(), fine);
-    for (name, value) in &node.extra {
+    for (name, value) in node.extra.iter().flat_map(|extra| extra.iter()) {
         fields.insert(name.clone(), value.clone());
     }
     fields

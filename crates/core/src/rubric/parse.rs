@@ -109,6 +109,7 @@ impl Rubric {
         };
         parser.document(document);
         if parser.problems.is_empty() {
+            parser.nodes.shrink_to_fit();
             Ok(Rubric { nodes: parser.nodes })
         } else {
             // A group's sum is known only after its children were read.
@@ -191,7 +192,7 @@ impl<'a> Parser<'a> {
             category: None,
             fine_category: None,
             grade: None,
-            extra: Map::new(),
+            extra: None,
             position: index as u32,
             leaf_index: None,
             depth,
@@ -225,7 +226,7 @@ impl<'a> Parser<'a> {
         }
         let category = optional("task_category");
         node.category = category.as_ref().and_then(|field| self.category(field));
-        node.grade = self.grade(&object, path, raw);
+        node.grade = self.grade(&object, path, raw).map(Box::new);
         match (&children, &category) {
             (Some(children), Some(field)) if !children.is_empty() => {
                 self.field_problem(
@@ -240,7 +241,8 @@ impl<'a> Parser<'a> {
             }
             _ => {}
         }
-        node.extra = self.extra(&object, path, node.grade.is_some());
+        let extra = self.extra(&object, path, node.grade.is_some());
+        node.extra = (!extra.is_empty()).then(|| Box::new(extra));
         if children.as_ref().is_some_and(Vec::is_empty) {
             node.leaf_index = Some(self.leaves);
             self.leaves += 1;

@@ -258,6 +258,9 @@ async fn assert_library(conn: &mut SqliteConnection, store: &str) -> Result<(), 
     })
 }
 
+/// Rows read ahead of whoever wants them.
+const ROW_BUFFER: usize = 512;
+
 fn is_recent(version: &str) -> bool {
     let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
     let mut next = || parts.next().unwrap_or(0);
@@ -272,6 +275,8 @@ fn connect(path: &Path, options: &SqliteOptions, read_only: bool) -> SqliteConne
         .synchronous(sqlx::sqlite::SqliteSynchronous::Full)
         .busy_timeout(options.busy_timeout)
         .statement_cache_capacity(batch::PREPARED)
+        // Rows come from a thread of their own: each that does not fit wakes it once more.
+        .row_buffer_size(ROW_BUFFER)
         .disable_statement_logging()
 }
 

@@ -1,7 +1,7 @@
 //! One question on its way to the judge and back.
 //!
-//! Owns what a call waits for, in this order: its prefixes' turns, the run's budget, the endpoint's
-//! limit; and its record. What a reply or a failure leads to is the attempt's.
+//! Owns what a call waits for, in this order: its prefixes' turns, one of the pool's calls, the
+//! run's budget, the endpoint's limit; and its record. What a reply or a failure leads to is the attempt's.
 
 use tokio::time::Instant;
 use tribunal_core::{
@@ -52,7 +52,7 @@ impl<'a> Turn<'a> {
         shared: &Shared,
         own: OwnMessages<'_>,
     ) -> Result<Result<Reply, CallFailure>, NotAsked> {
-        let Asker { run, policy, stop, .. } = *self.asker;
+        let Asker { run, policy, stop, drain, calls, .. } = *self.asker;
         let places = async {
             // The longer prefix first: whoever goes ahead with it may have to stand in line for the
             // shorter one, and never the other way round.
@@ -71,6 +71,14 @@ impl<'a> Turn<'a> {
             // Whoever went ahead was refused for all.
             return Err(End::Release.into());
         }
+        // More leaves are claimed than calls may be in flight. One that has not begun when the pool
+        // is to end goes back as it is.
+        let _call = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Err(End::Release.into()),
+            () = drain.cancelled(), if self.attempts.is_empty() => return Err(End::Release.into()),
+            call = calls.acquire() => call,
+        };
         let held = if self.claim.budgeted { Some(self.pay(shared, own).await?) } else { None };
         let permit = tokio::select! {
             biased;
