@@ -5,6 +5,7 @@
 use clap::Args;
 use schemars::{Schema, schema_for};
 use serde_json::{Value, json};
+use tribunal_audit::AuditDocument;
 use tribunal_collector::GradeDocument;
 
 use crate::{
@@ -51,6 +52,7 @@ fn documents() -> Vec<(&'static str, Schema)> {
         ("weight", schema_for!(ControlDocument)),
         ("store prune", schema_for!(StorePruneDocument)),
         ("explain", schema_for!(ExplainDocument)),
+        ("audit", schema_for!(AuditDocument)),
         ("evidence", schema_for!(EvidenceDocument)),
         ("judge check", schema_for!(JudgeCheckDocument)),
         ("config show", schema_for!(ConfigShow)),
