@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::metric::interval::Interval;
+use crate::metric::{agreement::Measure, interval::Interval};
 
 /// The document of `audit`.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -70,7 +70,7 @@ pub struct AuditDocument {
 }
 
 /// Who judged.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JudgeHeader {
     /// What the user or the config calls it.
     pub name: String,
@@ -82,6 +82,8 @@ pub struct JudgeHeader {
     pub prompt_hash: Option<String>,
     /// Hashes of the rubrics, where the runs are known.
     pub rubric_hashes: Vec<String>,
+    /// Ids of the runs, where they are known.
+    pub runs: Vec<String>,
     /// Whether a simulated judge answered.
     pub simulated: bool,
 }
@@ -438,6 +440,26 @@ pub struct Disagreement {
     pub confidence: Option<f64>,
     /// Why the label rather than the judge may be wrong; empty where nothing says so.
     pub label_may_be_wrong: Vec<&'static str>,
+}
+
+// === impl Measures ===
+
+impl Measures {
+    /// The measure's value.
+    pub fn value(&self, measure: Measure) -> Option<f64> {
+        match measure {
+            Measure::Accuracy => self.accuracy,
+            Measure::Precision => self.precision,
+            Measure::Recall => self.recall,
+            Measure::F1 => self.f1,
+            Measure::Sensitivity => self.sensitivity,
+            Measure::Specificity => self.specificity,
+            Measure::BalancedAccuracy => self.balanced_accuracy,
+            Measure::Kappa => self.kappa,
+            Measure::Phi => self.phi,
+            Measure::Ac1 => self.ac1,
+        }
+    }
 }
 
 // === impl NamedInterval ===

@@ -8,12 +8,15 @@
 //! and [`metric`] holds the formulas, one a file.
 
 pub mod audit;
+pub mod calibration;
 pub mod document;
 pub mod metric;
 pub mod pair;
+pub mod sheet;
 pub mod tree;
 
 pub use audit::{AuditOptions, audit};
+pub use calibration::Calibration;
 pub use document::AuditDocument;
 pub use pair::{PairError, Paired};
 pub use tree::{GradedTree, LeafGrade};

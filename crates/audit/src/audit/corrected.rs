@@ -4,18 +4,16 @@
 //! category's own rates over the category's share of the root; prediction-powered inference takes
 //! labels whose chance of being drawn is known.
 
-use std::collections::BTreeMap;
-
 use super::{AuditOptions, bias::rates};
 use crate::{
+    calibration::{Verdict, strata},
     document::{CorrectedEstimate, CorrectedScore, CorrectedScores, SubmissionEstimate},
     metric::{
         LEVEL,
-        agreement::Confusion,
         corrected::{
             Corrected, Refused,
             ppi::{PpiData, ppi_clustered},
-            rogan_gladen::{Stratum, stratified},
+            rogan_gladen::stratified,
         },
         interval::Interval,
         label::{Sampled, ipw_score},
@@ -24,6 +22,8 @@ use crate::{
     pair::{Leaf, Paired},
 };
 
+const UNEQUAL: &str = "the labelled leaves were drawn with unequal chances that follow the judge's \
+                       verdicts: its rates over them are not those of all leaves";
 const NO_LABELS: &str = "no leaf has a human's label: there is nothing to correct by";
 
 pub(super) fn corrected(paired: &Paired, options: &AuditOptions) -> CorrectedScores {
@@ -34,45 +34,19 @@ pub(super) fn corrected(paired: &Paired, options: &AuditOptions) -> CorrectedSco
     }
 }
 
-/// The strata of a submission: its categories with these rates. Verdicts that are missing are
-/// left out of a category's share of passes.
-pub(crate) fn strata(leaves: &[&Leaf], rates: &BTreeMap<&str, Confusion>) -> Vec<Stratum> {
-    let mut categories: BTreeMap<&str, (f64, f64, f64, f64)> = BTreeMap::new();
-    for leaf in leaves {
-        let (share, graded, passed, squares) = categories.entry(&leaf.category).or_default();
-        *share += leaf.weight;
-        if let Some(score) = leaf.judge(0).score() {
-            *graded += leaf.weight;
-            *passed += leaf.weight * score;
-            *squares += leaf.weight * leaf.weight;
-        }
-    }
-    let stratum = |(category, (share, graded, passed, squares)): (&&str, &(f64, f64, f64, f64))| {
-        let counts = rates.get(category).copied().unwrap_or_default();
-        let scope = if category.is_empty() { "all leaves" } else { category };
-        Stratum {
-            scope: scope.to_owned(),
-            share: *share,
-            p: if *graded > 0.0 { (passed / graded).clamp(0.0, 1.0) } else { 0.0 },
-            // Kish's effective number: what the weights leave of the leaves.
-            n: if *squares > 0.0 { graded * graded / squares } else { 0.0 },
-            q0: counts.specificity().unwrap_or(0.0),
-            q1: counts.sensitivity().unwrap_or(0.0),
-            m0: counts.negatives(),
-            m1: counts.positives(),
-        }
-    };
-    categories.iter().map(stratum).collect()
-}
-
 fn rogan_gladen(paired: &Paired) -> Result<CorrectedEstimate, Refused> {
     let rates = rates(paired);
     if rates.is_empty() {
         return Err(Refused::NoRandomSample(NO_LABELS.to_owned()));
     }
+    if paired.leaves.iter().any(|leaf| leaf.pi.is_some()) {
+        return Err(Refused::NoRandomSample(UNEQUAL.to_owned()));
+    }
     let mut by_submission = Vec::new();
     for (submission, leaves) in paired.submissions.iter().zip(paired.by_submission()) {
-        let found = stratified(&strata(&leaves, &rates), LEVEL)?;
+        let verdicts: Vec<Verdict<'_>> = leaves.iter().map(|leaf| verdict(leaf)).collect();
+        let of = |category: &str| rates.get(category).copied().unwrap_or_default();
+        let found = stratified(&strata(&verdicts, &of), LEVEL)?;
         by_submission.push(estimate_of(&submission.name, raw(&leaves), found));
     }
     let own = paired.leaves.iter().all(|leaf| leaf.human().score().is_some());
@@ -90,6 +64,10 @@ fn rogan_gladen(paired: &Paired) -> Result<CorrectedEstimate, Refused> {
     }
     // The same rates are in every submission: their errors add up and do not average out.
     Ok(summary(by_submission, assumptions, |halves| mean(halves).unwrap_or(0.0)))
+}
+
+fn verdict(leaf: &Leaf) -> Verdict<'_> {
+    Verdict { category: &leaf.category, weight: leaf.weight, score: leaf.judge(0).score() }
 }
 
 fn estimate_of(submission: &str, raw: f64, found: Corrected) -> SubmissionEstimate {

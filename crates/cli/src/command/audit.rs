@@ -8,13 +8,17 @@ mod files;
 mod floor;
 mod load;
 mod pair_file;
-mod run_tree;
+pub(crate) mod run_tree;
 mod summary;
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::Args;
-use tribunal_audit::{AuditDocument, AuditOptions, Paired, audit};
+use tribunal_audit::{
+    AuditDocument, AuditOptions, Calibration, Paired, audit,
+    sheet::{self, Sheet},
+};
 use tribunal_collector::TextStyle;
 
 use self::{arguments::Sources, floor::Floors, load::Loaded};
@@ -35,9 +39,21 @@ pub(crate) struct AuditArgs {
     /// system=, category=, weight=
     #[arg(long, value_name = "NAME=COLUMN,…", requires = "csv")]
     columns: Option<String>,
+    /// Draw about N leaves to be labelled next, and write them as a sheet
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["labels", "save"])]
+    next: Option<u64>,
+    /// Seed of the draw
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "next")]
+    seed: u64,
+    /// A sheet of --next that a human has filled in
+    #[arg(long, value_name = "FILE")]
+    labels: Vec<PathBuf>,
+    /// Keep the judge's rates, to correct runs that nobody labels with --calibration
+    #[arg(long, value_name = "CAL.json", conflicts_with = "labels")]
+    save: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArgs,
-    /// Where audit.json and disagreements.csv go
+    /// Where audit.json, audit.html and disagreements.csv, or the sheet of --next, go
     #[arg(long, value_name = "DIR", default_value = "tribunal-out/audit")]
     out: PathBuf,
     /// Exit 5 where a measure is lower, such as f1=0.80,coverage=0.99
@@ -57,13 +73,30 @@ pub(crate) async fn run(args: AuditArgs, context: &Context) -> anyhow::Result<Ex
     let config = context.load(&args.store.flags())?;
     let loaded = match &args.columns {
         Some(columns) => load::tables(&args.csv, columns)?,
-        None => load::trees(&args.sources, args.pair.as_deref(), &config).await?,
+        None => {
+            let labels_follow = args.next.is_some() || !args.labels.is_empty();
+            load::trees(&args.sources, args.pair.as_deref(), labels_follow, &config).await?
+        }
     };
-    let Loaded { paired, judges, costs } = loaded;
+    let Loaded { mut paired, judges, costs } = loaded;
+    for file in &args.labels {
+        let shown = file.display().to_string();
+        let bytes = std::fs::read(file).with_context(|| format!("cannot read {shown}"))?;
+        sheet::label(&mut paired, &shown, &Sheet::read(&shown, &bytes)?)?;
+    }
+    if let Some(budget) = args.next {
+        return next(&args.out, &sheet::draw(&paired, budget, args.seed), context);
+    }
     anyhow::ensure!(
         paired.leaves.iter().any(|leaf| leaf.human().score().is_some()),
-        "no leaf has a human's grade: name graded trees with --human"
+        "no leaf has a human's grade: name graded trees with --human, or a filled sheet with --labels"
     );
+    if let Some(save) = &args.save {
+        let judge = judges.first().cloned().unwrap_or_default();
+        let calibration = Calibration::of(&paired, &judge)?;
+        files::whole(save, &serde_json::to_vec_pretty(&calibration)?)?;
+        note(&format!("calibration kept in {}", save.display()));
+    }
     let options = AuditOptions {
         judges,
         costs,
@@ -77,6 +110,23 @@ pub(crate) async fn run(args: AuditArgs, context: &Context) -> anyhow::Result<Ex
         note(line);
     }
     Ok(if below.is_empty() { Exit::Complete } else { Exit::FailUnder })
+}
+
+/// Writes a labelling sheet and says where.
+fn next(out: &Path, sheet: &Sheet, context: &Context) -> anyhow::Result<Exit> {
+    let csv = files::sheet(out, sheet)?;
+    if context.json {
+        output::print_json("audit next", sheet)?;
+    } else {
+        output::print_text(&format!(
+            "{} leaves to label in {}: fill in `human` with 0 or 1, and `explanation` as you like; \
+             then `tribunal audit --judge … --labels {}`\n",
+            sheet.leaves.len(),
+            csv.display(),
+            csv.display()
+        ))?;
+    }
+    Ok(Exit::Complete)
 }
 
 /// Writes the files and shows the document.

@@ -5,7 +5,7 @@
 use clap::Args;
 use schemars::{Schema, schema_for};
 use serde_json::{Value, json};
-use tribunal_audit::AuditDocument;
+use tribunal_audit::{AuditDocument, sheet::Sheet};
 use tribunal_collector::GradeDocument;
 
 use crate::{
@@ -53,6 +53,7 @@ fn documents() -> Vec<(&'static str, Schema)> {
         ("store prune", schema_for!(StorePruneDocument)),
         ("explain", schema_for!(ExplainDocument)),
         ("audit", schema_for!(AuditDocument)),
+        ("audit next", schema_for!(Sheet)),
         ("evidence", schema_for!(EvidenceDocument)),
         ("judge check", schema_for!(JudgeCheckDocument)),
         ("config show", schema_for!(ConfigShow)),

@@ -1,4 +1,4 @@
-//! The files that an audit leaves: `audit.json` and `disagreements.csv`.
+//! The files that an audit leaves: `audit.json`, `audit.html`, `disagreements.csv`, labelling sheets.
 //!
 //! Owns their names and the promise that each appears whole or not at all.
 
@@ -8,7 +8,8 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tribunal_audit::AuditDocument;
+use tribunal_audit::{AuditDocument, sheet::Sheet};
+use tribunal_report::audit_page;
 
 use crate::output;
 
@@ -36,7 +37,21 @@ const COLUMNS: [&str; 13] = [
 pub(super) fn write(out: &Path, document: &AuditDocument) -> anyhow::Result<()> {
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     whole(&out.join("audit.json"), &output::json_bytes("audit", document)?)?;
+    whole(&out.join("audit.html"), audit_page(document)?.html.as_bytes())?;
     whole(&out.join("disagreements.csv"), &disagreements(document)?)
+}
+
+/// Writes a labelling sheet to `out`, as CSV and JSON; the path of the CSV.
+///
+/// # Errors
+///
+/// The folder cannot be made or written.
+pub(super) fn sheet(out: &Path, sheet: &Sheet) -> anyhow::Result<PathBuf> {
+    fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    whole(&out.join("labels.json"), &output::json_bytes("audit next", sheet)?)?;
+    let csv = out.join("labels.csv");
+    whole(&csv, &sheet.to_csv()?)?;
+    Ok(csv)
 }
 
 /// Writes one file under another name first, so that nobody reads half of it.

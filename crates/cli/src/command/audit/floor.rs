@@ -4,7 +4,7 @@
 
 use std::str::FromStr;
 
-use tribunal_audit::{AuditDocument, document::Measures, metric::agreement::Measure};
+use tribunal_audit::{AuditDocument, metric::agreement::Measure};
 
 /// Floors in the order given.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,10 +42,8 @@ impl Floors {
         let missed = |floor: &Floor| {
             let found = match floor.of {
                 Floored::Coverage => document.coverage,
-                Floored::Dropped(measure) => value(&document.overall.dropped, measure),
-                Floored::CountedAsFail(measure) => {
-                    value(&document.overall.counted_as_fail, measure)
-                }
+                Floored::Dropped(measure) => document.overall.dropped.value(measure),
+                Floored::CountedAsFail(measure) => document.overall.counted_as_fail.value(measure),
             };
             let Floor { name, at_least, .. } = floor;
             match found {
@@ -57,22 +55,6 @@ impl Floors {
             }
         };
         self.0.iter().filter_map(missed).collect()
-    }
-}
-
-/// The measure's value in the document.
-pub(crate) fn value(measures: &Measures, measure: Measure) -> Option<f64> {
-    match measure {
-        Measure::Accuracy => measures.accuracy,
-        Measure::Precision => measures.precision,
-        Measure::Recall => measures.recall,
-        Measure::F1 => measures.f1,
-        Measure::Sensitivity => measures.sensitivity,
-        Measure::Specificity => measures.specificity,
-        Measure::BalancedAccuracy => measures.balanced_accuracy,
-        Measure::Kappa => measures.kappa,
-        Measure::Phi => measures.phi,
-        Measure::Ac1 => measures.ac1,
     }
 }
 

@@ -74,6 +74,7 @@ pub(super) fn tables(files: &[PathBuf], columns: &str) -> anyhow::Result<Loaded>
 pub(super) async fn trees(
     sources: &Sources,
     pair: Option<&Path>,
+    labels_follow: bool,
     config: &Config,
 ) -> anyhow::Result<Loaded> {
     let pair_file = pair.map(PairFile::read).transpose()?.unwrap_or_default();
@@ -84,7 +85,10 @@ pub(super) async fn trees(
     let told = pair_file.apply(&mut judges, &mut humans)?;
     ensure!(!judges.is_empty(), "nothing to audit: name the judge's graded trees with --judge");
     ensure!(judges.len() <= 2, "{} judges: compare two at a time", judges.len());
-    ensure!(!humans.is_empty(), "nothing to audit against: name the humans' trees with --human");
+    ensure!(
+        labels_follow || !humans.is_empty(),
+        "nothing to audit against: name the humans' trees with --human, or a filled sheet with --labels"
+    );
     run_tree::name_by_tree(&mut judges[0], &humans);
     let (first, rest) = judges.split_first().context("a judge")?;
     let names: Vec<Named> = distinct(first);
@@ -223,10 +227,13 @@ fn header(graded: &[Graded]) -> JudgeHeader {
         let first = values.next().flatten();
         values.all(|value| value == first).then_some(first).flatten()
     };
-    let mut rubric_hashes: Vec<String> =
-        graded.iter().flat_map(|one| one.header.rubric_hashes.iter().cloned()).collect();
-    rubric_hashes.sort();
-    rubric_hashes.dedup();
+    let all = |of: &dyn Fn(&JudgeHeader) -> &Vec<String>| {
+        let mut values: Vec<String> =
+            graded.iter().flat_map(|one| of(&one.header).iter().cloned()).collect();
+        values.sort();
+        values.dedup();
+        values
+    };
     let model = same(&|header| header.model.clone());
     let name = same(&|header| Some(header.name.clone()).filter(|name| !name.is_empty()));
     let file = graded.first().map(|one| one.named.shown.clone()).unwrap_or_default();
@@ -235,7 +242,8 @@ fn header(graded: &[Graded]) -> JudgeHeader {
         model,
         judge_hash: same(&|header| header.judge_hash.clone()),
         prompt_hash: same(&|header| header.prompt_hash.clone()),
-        rubric_hashes,
+        rubric_hashes: all(&|header| &header.rubric_hashes),
+        runs: all(&|header| &header.runs),
         simulated: graded.iter().any(|one| one.header.simulated),
     }
 }

@@ -81,7 +81,7 @@ impl<'c> Runs<'c> {
         Ok(Graded {
             named: Named { shown: format!("run {run}"), relative: run.to_string() },
             samples: samples.into_iter().map(tree).collect(),
-            header: header(collected.spec(), collected.simulated()),
+            header: header(collected.spec(), run.as_str(), collected.simulated()),
             cost_usd: prices.map(|prices| prices.cost_usd(&collected.totals().usage)),
             is_run: true,
         })
@@ -137,13 +137,15 @@ pub(super) fn name_by_tree(judge: &mut [Graded], humans: &[Vec<Graded>]) {
     }
 }
 
-fn header(spec: &RunSpec, simulated: bool) -> JudgeHeader {
+/// Who judges a run.
+pub(crate) fn header(spec: &RunSpec, run: &str, simulated: bool) -> JudgeHeader {
     JudgeHeader {
         name: spec.judge.name.clone(),
         model: Some(spec.judge.model.clone()),
         judge_hash: Some(BlobHash::of(&spec.judge.identity()).to_string()),
         prompt_hash: Some(spec.prompt_set.hash.to_string()),
         rubric_hashes: vec![spec.rubric.hash.to_string()],
+        runs: vec![run.to_owned()],
         simulated,
     }
 }
@@ -174,5 +176,6 @@ fn manifest(path: &Path) -> Option<(JudgeHeader, Option<f64>)> {
     }
     let spec: RunSpec = serde_json::from_value(document.get("spec")?.clone()).ok()?;
     let simulated = document.get("simulated").and_then(Value::as_bool).unwrap_or(false);
-    Some((header(&spec, simulated), document.get("cost_usd").and_then(Value::as_f64)))
+    let run = document.get("run").and_then(Value::as_str).unwrap_or_default();
+    Some((header(&spec, run, simulated), document.get("cost_usd").and_then(Value::as_f64)))
 }

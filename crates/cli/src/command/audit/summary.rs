@@ -12,8 +12,6 @@ use tribunal_audit::{
 };
 use tribunal_collector::{TextStyle, sanitize_line};
 
-use super::floor::value;
-
 /// Lines of the lists that may be long; the files have all of them.
 const SHOWN: usize = 10;
 
@@ -92,10 +90,10 @@ fn overall(text: &mut String, overall: &ByPolicy) {
     for measure in Measure::ALL {
         rows.add_row([
             measure.name().to_owned(),
-            number(value(&overall.dropped, measure)),
+            number(overall.dropped.value(measure)),
             interval(&overall.dropped, measure, IntervalLevel::Leaf),
             interval(&overall.dropped, measure, IntervalLevel::Paper),
-            number(value(&overall.counted_as_fail, measure)),
+            number(overall.counted_as_fail.value(measure)),
         ]);
     }
     put(text, "agreement; leaves without a verdict dropped, and counted as fail", &rows);
