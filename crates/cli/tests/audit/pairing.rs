@@ -138,8 +138,9 @@ fn several_humans_and_two_judges() {
     let folder = Folder::new();
     let ids: Vec<String> = (0..40).map(|i| format!("l{i:02}")).collect();
     let grade = |wrong: usize| {
-        let score =
-            move |i: usize| Some(f64::from((i % 3 == 0) != (wrong > 0 && i.is_multiple_of(wrong))));
+        let score = move |i: usize| {
+            Some(f64::from(i.is_multiple_of(3) != (wrong > 0 && i.is_multiple_of(wrong))))
+        };
         let leaf = move |(i, id): (usize, &'_ String)| (id.clone(), score(i));
         ids.iter().enumerate().map(leaf).collect::<Vec<_>>()
     };
