@@ -4,6 +4,7 @@
 
 mod args;
 mod baseline;
+mod calibration;
 mod command;
 mod config;
 mod document;

@@ -14,6 +14,7 @@ use tribunal_worker::Scope;
 
 use crate::{
     args::{InputArgs, JudgeArgs, PoolArgs, ShareArgs, StoreArgs},
+    calibration::{self, CalibrationArgs},
     command::{
         Context,
         collect::{self, Finish},
@@ -37,6 +38,8 @@ pub(crate) struct GradeArgs {
     share: ShareArgs,
     #[command(flatten)]
     pool: PoolArgs,
+    #[command(flatten)]
+    calibration: CalibrationArgs,
     /// Where the results go [default: tribunal-out/RUN]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -51,7 +54,8 @@ pub(crate) struct GradeArgs {
 ///
 /// An input, the config, the store or the output folder cannot be used.
 pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Exit> {
-    let GradeArgs { inputs, judge, store, share, pool, out, tree } = args;
+    let GradeArgs { inputs, judge, store, share, pool, calibration, out, tree } = args;
+    let calibration = calibration.read()?;
     let config = context.load(&[inputs.flags(), store.flags(), pool.flags()].concat())?;
     let judge = prepare::judge(&judge, pool.rpm, &config)?;
     for assumption in judge.facts.assumptions.iter().filter(|_| !pool.quiet) {
@@ -64,6 +68,9 @@ pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Ex
     let (shutdown, signalled) = engine::on_signals(config.worker.grace)?;
     let store = engine::open_store(&config).await?;
     let prepared = prepare::prepare(&inputs, &config, &judge, &store).await?;
+    if let Some(calibration) = &calibration {
+        calibration::check(calibration, &prepared.spec)?;
+    }
     let run = prepared.record.run.id.clone();
     let out = out.unwrap_or_else(|| collect::default_out(&run));
     check_writable(&out)?;
@@ -91,7 +98,8 @@ pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Ex
         let scope = Scope { run: Some(run.clone()), until_empty: true };
         engine::work(&config, &store, endpoints, &shown, shutdown, &scope).await?;
     }
-    let finish = Finish { command: "grade", quiet: pool.quiet, tree, signal: signalled.exit() };
+    let (quiet, signal) = (pool.quiet, signalled.exit());
+    let finish = Finish { command: "grade", quiet, tree, signal, calibration };
     collect::finish(&config, &store, &run, &out, context, finish).await
 }
 

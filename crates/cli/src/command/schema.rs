@@ -6,9 +6,9 @@ use clap::Args;
 use schemars::{Schema, schema_for};
 use serde_json::{Value, json};
 use tribunal_audit::{AuditDocument, sheet::Sheet};
-use tribunal_collector::GradeDocument;
 
 use crate::{
+    calibration::CalibratedDocument,
     command::{
         control::ControlDocument,
         evidence::EvidenceDocument,
@@ -41,8 +41,8 @@ fn documents() -> Vec<(&'static str, Schema)> {
         ("prompt", schema_for!(PromptDocument)),
         ("prompt check", schema_for!(PromptCheckDocument)),
         ("plan", schema_for!(PlanDocument)),
-        ("grade", schema_for!(GradeDocument)),
-        ("collect", schema_for!(GradeDocument)),
+        ("grade", schema_for!(CalibratedDocument)),
+        ("collect", schema_for!(CalibratedDocument)),
         ("submit", schema_for!(SubmitDocument)),
         ("status", schema_for!(StatusDocument)),
         ("pause", schema_for!(ControlDocument)),
