@@ -2,6 +2,7 @@
 //!
 //! Owns what they share: the global flags.
 
+pub(crate) mod audit;
 pub(crate) mod collect;
 pub(crate) mod config;
 pub(crate) mod control;

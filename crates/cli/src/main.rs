@@ -5,6 +5,7 @@
 mod args;
 mod baseline;
 mod budget;
+mod calibration;
 mod command;
 mod config;
 mod document;
@@ -24,8 +25,8 @@ use tribunal_core::RunState;
 
 use crate::{
     command::{
-        Context, collect, config as config_command, control, evidence, explain, grade, judge, plan,
-        prompt, rescore, rubric, schema, sim, status, store, submit, work,
+        Context, audit, collect, config as config_command, control, evidence, explain, grade,
+        judge, plan, prompt, rescore, rubric, schema, sim, status, store, submit, work,
     },
     exit::{BAD_INPUT, Exit},
 };
@@ -78,6 +79,8 @@ enum Command {
     Store(store::StoreCommandArgs),
     /// Show everything that is known of one leaf of a run
     Explain(explain::ExplainArgs),
+    /// Say how far a judge is from humans, and what that does to its scores
+    Audit(Box<audit::AuditArgs>),
     /// List what the judge would be shown of a submission
     Evidence(evidence::EvidenceArgs),
     /// Try a judge's endpoint
@@ -125,6 +128,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Weight(args) => control::weight(args, &context).await,
         Command::Store(args) => store::run(args, &context).await,
         Command::Explain(args) => explain::run(args, &context).await,
+        Command::Audit(args) => audit::run(*args, &context).await,
         Command::Evidence(args) => evidence::run(args, &context).await,
         Command::Judge(args) => judge::run(args, &context).await,
         Command::Config(args) => config_command::run(args, json, context.config.as_deref()),

@@ -21,10 +21,19 @@ struct Document<'a, T> {
 ///
 /// Standard output cannot be written, as when its reader has gone.
 pub(crate) fn print_json<T: Serialize>(command: &str, body: &T) -> anyhow::Result<()> {
+    write_all(&json_bytes(command, body)?)
+}
+
+/// The command's document as text.
+///
+/// # Errors
+///
+/// The body cannot be written as JSON.
+pub(crate) fn json_bytes<T: Serialize>(command: &str, body: &T) -> anyhow::Result<Vec<u8>> {
     let schema = format!("tribunal.{command}/1");
     let mut text = serde_json::to_vec_pretty(&Document { schema, body })?;
     text.push(b'\n');
-    write_all(&text)
+    Ok(text)
 }
 
 /// Prints text as it is.

@@ -4,6 +4,8 @@
 //! files of `assets`, compiled in; every text from a rubric, a submission or a judge is escaped by
 //! [`page`]. It never calls a judge, never writes a file, and computes no score of its own.
 
+pub mod audit;
 pub mod page;
 
+pub use audit::audit_page;
 pub use page::{Page, PageError, Rendered};

@@ -19,7 +19,10 @@ use sha2::{Digest as _, Sha256};
 pub use self::escape::{escape, escape_json};
 
 /// Templates by name; one that stands between others is a file of `assets` and a line here.
-const TEMPLATES: &[(&str, &str)] = &[("base.html", include_str!("../assets/base.html"))];
+const TEMPLATES: &[(&str, &str)] = &[
+    ("base.html", include_str!("../assets/base.html")),
+    ("audit.html", include_str!("../assets/audit.html")),
+];
 
 /// Colours, type, tables: what every page begins with.
 const BASE_CSS: &str = include_str!("../assets/base.css");

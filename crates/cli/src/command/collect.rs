@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::Args;
+use tribunal_audit::Calibration;
 use tribunal_collector::{
     CollectOptions, Collected, GradeState, TextStyle, closing_table, export, scored_tree,
 };
@@ -15,7 +16,14 @@ use tribunal_core::{RunId, UngradedReason};
 use tribunal_store::Store;
 
 use crate::{
-    args::StoreArgs, command::Context, config::Config, engine, exit::Exit, output, progress::note,
+    args::StoreArgs,
+    calibration::{self, CalibratedDocument, CalibrationArgs},
+    command::Context,
+    config::Config,
+    engine,
+    exit::Exit,
+    output,
+    progress::note,
 };
 
 /// Arguments of `tribunal collect`.
@@ -25,6 +33,8 @@ pub(crate) struct CollectArgs {
     run: String,
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    calibration: CalibrationArgs,
     /// Where the results go [default: tribunal-out/RUN]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -46,19 +56,24 @@ pub(crate) struct Finish {
     pub(crate) tree: bool,
     /// The exit of a process that a signal ended.
     pub(crate) signal: Option<Exit>,
+    /// What is known of the judge's error.
+    pub(crate) calibration: Option<Calibration>,
 }
 
 /// Runs `tribunal collect`.
 ///
 /// # Errors
 ///
-/// No such run, or the store or the output folder cannot be used.
+/// No such run, the store or the output folder cannot be used, or the calibration is of another
+/// judge.
 pub(crate) async fn run(args: CollectArgs, context: &Context) -> anyhow::Result<Exit> {
     let config = context.load(&args.store.flags())?;
     let store = engine::store_with_runs(&config).await?;
     let run = engine::find_run(&store, &args.run).await?;
     let out = args.out.unwrap_or_else(|| default_out(&run));
-    let finish = Finish { command: "collect", quiet: args.quiet, tree: args.tree, signal: None };
+    let calibration = args.calibration.read()?;
+    let (quiet, tree) = (args.quiet, args.tree);
+    let finish = Finish { command: "collect", quiet, tree, signal: None, calibration };
     self::finish(&config, &store, &run, &out, context, finish).await
 }
 
@@ -86,19 +101,28 @@ pub(crate) async fn finish(
         ..CollectOptions::default()
     };
     let mut collected = tribunal_collector::collect(&**store, run, &options).await?;
+    if let Some(calibration) = &finish.calibration {
+        calibration::check(calibration, collected.spec())?;
+    }
     let prices = config.models.get(&collected.spec().judge.model).prices;
     collected.set_prices(prices);
     collected.set_config(serde_json::to_value(config.show())?);
     export(&collected, &**store, out).await?;
     store.close().await?;
+    let known = finish.calibration.as_ref();
+    let corrected = known.map(|known| calibration::correct(known, &collected));
     if context.json {
-        output::print_json(finish.command, &collected.document(Some(out)))?;
+        let document = collected.document(Some(out));
+        output::print_json(finish.command, &CalibratedDocument { document, corrected })?;
     } else {
         let style = TextStyle::of_stdout();
         if finish.tree {
             output::print_text(&scored_tree(&collected, style, None))?;
         }
         output::print_text(&closing_table(&collected, style))?;
+        if let Some(corrected) = &corrected {
+            output::print_text(&calibration::line(corrected))?;
+        }
         output::print_text(&format!("results in {}\n", out.display()))?;
     }
     let state = collected.state();

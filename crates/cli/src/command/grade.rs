@@ -15,6 +15,7 @@ use tribunal_worker::Scope;
 use crate::{
     args::{InputArgs, JudgeArgs, PoolArgs, ShareArgs, StoreArgs},
     budget::BudgetArgs,
+    calibration::{self, CalibrationArgs},
     command::{
         Context,
         collect::{self, Finish},
@@ -40,6 +41,8 @@ pub(crate) struct GradeArgs {
     pool: PoolArgs,
     #[command(flatten)]
     budget: BudgetArgs,
+    #[command(flatten)]
+    calibration: CalibrationArgs,
     /// Where the results go [default: tribunal-out/RUN]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -54,7 +57,8 @@ pub(crate) struct GradeArgs {
 ///
 /// An input, the config, the store or the output folder cannot be used.
 pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Exit> {
-    let GradeArgs { inputs, judge, store, share, pool, budget, out, tree } = args;
+    let GradeArgs { inputs, judge, store, share, pool, budget, calibration, out, tree } = args;
+    let calibration = calibration.read()?;
     let config = context.load(&[inputs.flags(), store.flags(), pool.flags()].concat())?;
     let judge = prepare::judge(&judge, pool.rates, &config)?;
     for assumption in judge.facts.assumptions.iter().filter(|_| !pool.quiet) {
@@ -68,6 +72,9 @@ pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Ex
     let (shutdown, signalled) = engine::on_signals(config.worker.grace)?;
     let store = engine::open_store(&config).await?;
     let prepared = prepare::prepare(&inputs, &config, &judge, &budget, &store).await?;
+    if let Some(calibration) = &calibration {
+        calibration::check(calibration, &prepared.spec)?;
+    }
     let run = prepared.record.run.id.clone();
     let out = out.unwrap_or_else(|| collect::default_out(&run));
     check_writable(&out)?;
@@ -97,7 +104,8 @@ pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Ex
         let scope = Scope { run: Some(run.clone()), until_empty: true };
         engine::work(&config, &store, endpoints, &shown, shutdown, &scope).await?;
     }
-    let finish = Finish { command: "grade", quiet: pool.quiet, tree, signal: signalled.exit() };
+    let (quiet, signal) = (pool.quiet, signalled.exit());
+    let finish = Finish { command: "grade", quiet, tree, signal, calibration };
     collect::finish(&config, &store, &run, &out, context, finish).await
 }
 

@@ -5,9 +5,10 @@
 use clap::Args;
 use schemars::{Schema, schema_for};
 use serde_json::{Value, json};
-use tribunal_collector::GradeDocument;
+use tribunal_audit::{AuditDocument, sheet::Sheet};
 
 use crate::{
+    calibration::CalibratedDocument,
     command::{
         control::ControlDocument,
         evidence::EvidenceDocument,
@@ -40,8 +41,8 @@ fn documents() -> Vec<(&'static str, Schema)> {
         ("prompt", schema_for!(PromptDocument)),
         ("prompt check", schema_for!(PromptCheckDocument)),
         ("plan", schema_for!(PlanDocument)),
-        ("grade", schema_for!(GradeDocument)),
-        ("collect", schema_for!(GradeDocument)),
+        ("grade", schema_for!(CalibratedDocument)),
+        ("collect", schema_for!(CalibratedDocument)),
         ("submit", schema_for!(SubmitDocument)),
         ("status", schema_for!(StatusDocument)),
         ("pause", schema_for!(ControlDocument)),
@@ -51,6 +52,8 @@ fn documents() -> Vec<(&'static str, Schema)> {
         ("weight", schema_for!(ControlDocument)),
         ("store prune", schema_for!(StorePruneDocument)),
         ("explain", schema_for!(ExplainDocument)),
+        ("audit", schema_for!(AuditDocument)),
+        ("audit next", schema_for!(Sheet)),
         ("evidence", schema_for!(EvidenceDocument)),
         ("judge check", schema_for!(JudgeCheckDocument)),
         ("config show", schema_for!(ConfigShow)),

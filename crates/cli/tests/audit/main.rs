@@ -1,0 +1,6 @@
+//! `tribunal audit`, by the binary alone.
+
+mod pairing;
+mod published;
+mod runs;
+mod support;
