@@ -183,7 +183,8 @@ fn the_same_command_twice_at_once_is_one_run() {
 #[test]
 fn two_workers_share_one_store_and_no_leaf() {
     const MANY: usize = 120;
-    let (workspace, sim) = (Workspace::generated(MANY), SimProcess::start(&["--latency-ms", "200"]));
+    let (workspace, sim) =
+        (Workspace::generated(MANY), SimProcess::start(&["--latency-ms", "200"]));
     let run = submit(&workspace, &sim);
     let start = || {
         let args = ["work", "--until-empty", "--concurrency", "4"];
