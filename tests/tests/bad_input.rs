@@ -268,3 +268,21 @@ fn a_command_that_nobody_knows() {
         assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{}", describe(&output));
     }
 }
+
+#[test]
+fn rates_of_a_sim_without_labels() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for flag in ["--sensitivity", "--specificity", "--rates"] {
+        let output = run(folder.path(), &["sim", flag, "0.5"]);
+        assert_exit(&output, 2);
+        assert!(describe(&output).contains("--labels"), "{}", describe(&output));
+    }
+}
+
+#[test]
+fn an_archive_that_is_none() {
+    let workspace = Workspace::generated(20);
+    workspace.write("junk.tar.gz", "not an archive");
+    let output = workspace.run(&["evidence", "junk.tar.gz"]);
+    assert_refused(&workspace, &output, &["junk.tar.gz", "named like an archive"]);
+}

@@ -183,7 +183,8 @@ fn the_same_command_twice_at_once_is_one_run() {
 #[test]
 fn two_workers_share_one_store_and_no_leaf() {
     const MANY: usize = 120;
-    let (workspace, sim) = (Workspace::generated(MANY), SimProcess::start(&["--latency-ms", "20"]));
+    let (workspace, sim) =
+        (Workspace::generated(MANY), SimProcess::start(&["--latency-ms", "200"]));
     let run = submit(&workspace, &sim);
     let start = || {
         let args = ["work", "--until-empty", "--concurrency", "4"];
@@ -235,4 +236,44 @@ fn a_run_has_a_weight_and_can_be_pruned() {
     assert_exit(&workspace.run(&["store", "prune"]), 2);
     assert_eq!(submit(&workspace, &sim), run, "the same inputs again are the same run");
     assert_eq!(number(&workspace.status(), "/pending"), LEAVES as u64);
+}
+
+#[test]
+fn a_finished_run_cannot_be_paused_or_cancelled() {
+    let sim = SimProcess::start(&[]);
+    let workspace = Workspace::generated(LEAVES);
+    let run = submit(&workspace, &sim);
+    assert_exit(&work(&workspace, &[]), 0);
+    for command in ["pause", "cancel"] {
+        assert_eq!(control(&workspace, command, &run)["state"], "active");
+        assert_eq!(workspace.status()["state"], "complete");
+    }
+    // A run begun anew and cancelled is not the one that the plain command goes on with.
+    let judge = ["--base-url", &sim.base_url, "--model", "tribunal-sim"];
+    let inputs = ["submit", "--fresh", "--rubric", "rubric.json", "--submission", "submission"];
+    let fresh = workspace.run(&[&inputs[..], &judge[..]].concat());
+    assert_exit(&fresh, 0);
+    let fresh = String::from_utf8(fresh.stdout).expect("text");
+    let fresh = fresh.trim_end();
+    assert_ne!(fresh, run);
+    assert_eq!(submit(&workspace, &sim), fresh);
+    assert_eq!(control(&workspace, "cancel", fresh)["state"], "cancelled");
+    assert_eq!(submit(&workspace, &sim), run);
+}
+
+#[test]
+fn what_was_exported_can_be_rescored_and_says_simulated() {
+    let workspace = Workspace::example();
+    let grade = ["grade", "--json", "--rubric", "rubric.json", "--submission", "submission"];
+    let graded = workspace.run(&[&grade[..], &["--out", "out"]].concat());
+    assert_exit(&graded, 0);
+    let graded = document(&graded);
+    for file in ["out/scored_tree.json", "out/grader_output.json"] {
+        let output = workspace.run(&["rescore", file, "--json"]);
+        assert_exit(&output, 0);
+        let rescored = document(&output);
+        assert_eq!((&rescored["root"], &rescored["simulated"]), (&graded["root"], &true.into()));
+        let said = String::from_utf8(workspace.run(&["rescore", file]).stdout).expect("text");
+        assert!(said.contains("SIMULATED JUDGE"), "{said}");
+    }
 }

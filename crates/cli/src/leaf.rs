@@ -235,6 +235,7 @@ mod tests {
             let said = all(unknown).expect_err("none");
             assert!(said.contains("#0 to #4") && said.contains(unknown), "{said}");
         }
+        assert!(all("3").expect_err("none").contains("leaf number 3 is '#3'"));
     }
 
     #[test]

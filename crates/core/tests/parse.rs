@@ -315,3 +315,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn our_own_scored_tree_is_a_graded_tree() {
+    let leaf = |id: &str, score: &str| {
+        format!(
+            "{{\"id\": \"{id}\", \"requirements\": \"R\", \"weight\": 1, \"sub_tasks\": [], \
+             \"task_category\": \"Code Development\", \"score\": {score}, \"lower\": 0, \
+             \"explanation\": \"why {id}\"}}"
+        )
+    };
+    let document = |second: &str| {
+        format!(
+            "{{\"schema\": \"tribunal.scored_tree/1\", \"simulated\": true, \"tree\": {{\"id\": \"r\", \
+             \"requirements\": \"R\", \"weight\": 1, \"score\": null, \"sub_tasks\": [{}, {}]}}}}",
+            leaf("a", "1.0"),
+            leaf("b", second)
+        )
+    };
+    let tree = Rubric::parse("scored_tree.json", document("null").as_bytes()).unwrap();
+    assert!(tree.is_graded());
+    let scores: Vec<_> = tree.leaves().map(|(_, leaf)| leaf.valid_score()).collect();
+    assert_eq!(scores, [Some(1.0), None]);
+    assert_eq!(tree.nodes()[1].grade.as_ref().unwrap().explanation, "why a");
+    let error = Rubric::parse("scored_tree.json", document("7").as_bytes()).unwrap_err();
+    assert_eq!(error.problems[0].path, "$.tree.sub_tasks[1].score");
+}

@@ -181,6 +181,8 @@ fn values_out_of_range_are_named_by_line() {
 fn text_that_is_not_toml_is_named_by_line_and_an_unreadable_file_is_an_error() {
     let found = findings("[run]\njudge = \"x\"\njudge = = 2\n");
     assert!(found[0].starts_with("3 : not valid TOML:"), "{found:?}");
+    let prose = findings(&"This is no configuration at all.\n".repeat(100));
+    assert!(prose.len() <= 6 && prose.last().unwrap().contains("more lines"), "{prose:?}");
     let folder = Folder::new(&[]);
     let error = check::check(&folder.path("absent.toml")).unwrap_err();
     assert!(matches!(error, ConfigError::Unreadable { .. }));
