@@ -68,7 +68,7 @@ impl GradedTree {
                 let grade = leaf.grade.as_ref();
                 // A scored tree has the judge's reasoning beside its grades.
                 let recorded = grade.map(|grade| &grade.judge_metadata).filter(|m| !m.is_null());
-                let recorded = recorded.or_else(|| leaf.extra.get("rationale"));
+                let recorded = recorded.or_else(|| leaf.other("rationale"));
                 let confidence = recorded.and_then(|recorded| recorded.get("confidence"));
                 let valid = |confidence: &f64| (0.0..=1.0).contains(confidence);
                 LeafGrade {
@@ -78,14 +78,14 @@ impl GradedTree {
                 }
             })
             .collect();
-        let positions_known = rubric.root().extra.contains_key("position");
+        let positions_known = rubric.root().other("position").is_some();
         Ok(GradedTree { name: file.to_owned(), rubric: Arc::new(rubric), grades, positions_known })
     }
 
     /// Depth-first positions of the leaves in the unpruned rubric, as far as the tree knows them.
     pub(crate) fn positions(&self) -> Vec<u32> {
         let recorded = |node: &tribunal_core::Node| {
-            let position = node.extra.get("position")?.as_u64()?;
+            let position = node.other("position")?.as_u64()?;
             u32::try_from(position).ok()
         };
         self.rubric
@@ -100,7 +100,7 @@ impl GradedTree {
             .leaves()
             .enumerate()
             .map(|(at, (_, node))| {
-                let recorded = node.extra.get("leaf_index").and_then(Value::as_u64);
+                let recorded = node.other("leaf_index").and_then(Value::as_u64);
                 let recorded = recorded.and_then(|index| u32::try_from(index).ok());
                 recorded.or(node.leaf_index()).unwrap_or(at as u32)
             })

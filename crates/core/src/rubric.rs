@@ -83,6 +83,11 @@ impl Node {
         self.parent.map(|parent| parent as usize)
     }
 
+    /// A field that Tribunal does not know, where the file has it.
+    pub fn other(&self, name: &str) -> Option<&Value> {
+        self.extra.as_ref()?.get(name)
+    }
+
     /// Whether the node has no children.
     pub fn is_leaf(&self) -> bool {
         self.category.is_some()
