@@ -3,6 +3,7 @@
 //! Owns what they share: the global flags.
 
 pub(crate) mod collect;
+pub(crate) mod compare;
 pub(crate) mod config;
 pub(crate) mod control;
 pub(crate) mod evidence;
@@ -18,6 +19,7 @@ pub(crate) mod sim;
 pub(crate) mod status;
 pub(crate) mod store;
 pub(crate) mod submit;
+pub(crate) mod table;
 pub(crate) mod work;
 
 use std::path::PathBuf;

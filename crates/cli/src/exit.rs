@@ -15,6 +15,8 @@ pub(crate) enum Exit {
     Incomplete,
     /// 4: the judge's account or endpoint refuses; the run is paused.
     Refused,
+    /// 5: a score is below `--fail-under`.
+    BelowFloor,
     /// 130: SIGINT; can be resumed.
     Interrupted,
     /// 143: SIGTERM; can be resumed.
@@ -33,6 +35,7 @@ impl From<Exit> for ExitCode {
             Exit::CheckFailed => 1,
             Exit::Incomplete => 3,
             Exit::Refused => 4,
+            Exit::BelowFloor => 5,
             Exit::Interrupted => 130,
             Exit::Terminated => 143,
         })

@@ -4,6 +4,7 @@
 
 mod args;
 mod baseline;
+mod batch;
 mod command;
 mod config;
 mod document;
@@ -15,6 +16,7 @@ mod log;
 mod output;
 mod prepare;
 mod progress;
+mod trees;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -23,8 +25,8 @@ use tribunal_core::RunState;
 
 use crate::{
     command::{
-        Context, collect, config as config_command, control, evidence, explain, grade, judge, plan,
-        prompt, rescore, rubric, schema, sim, status, store, submit, work,
+        Context, collect, compare, config as config_command, control, evidence, explain, grade,
+        judge, plan, prompt, rescore, rubric, schema, sim, status, store, submit, table, work,
     },
     exit::{BAD_INPUT, Exit},
 };
@@ -75,6 +77,10 @@ enum Command {
     Weight(control::WeightArgs),
     /// Remove runs from a store
     Store(store::StoreCommandArgs),
+    /// Tables of scores over agents, papers and seeds, as people publish them
+    Table(Box<table::TableArgs>),
+    /// Compare two runs or graded trees leaf by leaf
+    Compare(compare::CompareArgs),
     /// Show everything that is known of one leaf of a run
     Explain(explain::ExplainArgs),
     /// List what the judge would be shown of a submission
@@ -123,6 +129,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Retry(args) => control::retry(args, &context).await,
         Command::Weight(args) => control::weight(args, &context).await,
         Command::Store(args) => store::run(args, &context).await,
+        Command::Table(args) => table::run(*args, &context).await,
+        Command::Compare(args) => compare::run(args, &context).await,
         Command::Explain(args) => explain::run(args, &context).await,
         Command::Evidence(args) => evidence::run(args, &context).await,
         Command::Judge(args) => judge::run(args, &context).await,

@@ -9,8 +9,11 @@
 //! else.
 
 pub mod collect;
+pub mod compare;
 pub mod document;
 pub mod export;
+pub mod graded;
+pub mod results;
 pub mod summary;
 pub mod table;
 pub mod text;
@@ -19,6 +22,7 @@ pub mod tree;
 pub use collect::{CollectError, CollectOptions, Collected, collect};
 pub use document::{CallCounts, GradeDocument, GradeState, OutcomeCounts};
 pub use export::{ExportError, Exported, ExportedFile, check_writable, export};
+pub use graded::{GradedTree, GradedTreeError};
 pub use summary::{NoCodeDevelopment, NodeScore, ScoreSummary, graded_part};
 pub use table::{closing_table, score_table};
 pub use text::{TextStyle, duration, percent, sanitize, sanitize_line, thousands};

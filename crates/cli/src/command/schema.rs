@@ -5,7 +5,7 @@
 use clap::Args;
 use schemars::{Schema, schema_for};
 use serde_json::{Value, json};
-use tribunal_collector::GradeDocument;
+use tribunal_collector::{GradeDocument, compare::Comparison, results::ResultsTable};
 
 use crate::{
     command::{
@@ -50,6 +50,8 @@ fn documents() -> Vec<(&'static str, Schema)> {
         ("retry", schema_for!(ControlDocument)),
         ("weight", schema_for!(ControlDocument)),
         ("store prune", schema_for!(StorePruneDocument)),
+        ("table", schema_for!(ResultsTable)),
+        ("compare", schema_for!(Comparison)),
         ("explain", schema_for!(ExplainDocument)),
         ("evidence", schema_for!(EvidenceDocument)),
         ("judge check", schema_for!(JudgeCheckDocument)),
