@@ -171,7 +171,8 @@ fn toml_rows(
     let defaults = fields(&format!("{name}: [defaults]"), raw.defaults);
     let mut rows = Vec::new();
     for spanned in raw.row {
-        let line = text[..spanned.span().start.min(text.len())].lines().count().max(1);
+        let before = &text[..spanned.span().start.min(text.len())];
+        let line = before.matches('\n').count() + 1;
         let at = format!("{name}:{line}");
         let mut row = defaults.clone();
         row.extend(fields(&at, spanned.into_inner()));

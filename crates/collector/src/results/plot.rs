@@ -15,7 +15,7 @@ use crate::text::sanitize_line;
 /// Width and height in pixels.
 const SIZE: (u32, u32) = (960, 540);
 
-/// Okabe and Ito's colours without yellow, which is too light for lines; black is the human's.
+/// Okabe and Ito's colours without yellow, which is too light for lines.
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -24,6 +24,9 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(86, 180, 233),
     RGBColor(230, 159, 0),
 ];
+
+/// Dark grey: error bars are seen on it.
+const HUMAN: RGBColor = RGBColor(110, 110, 110);
 
 /// A name in a legend, at most.
 const MAX_NAME: usize = 40;
@@ -105,7 +108,7 @@ fn name(row: &ResultsRow, human: Option<&str>) -> (String, bool) {
 }
 
 fn colour(series: usize, human: bool) -> RGBColor {
-    if human { BLACK } else { COLOURS[series % COLOURS.len()] }
+    if human { HUMAN } else { COLOURS[series % COLOURS.len()] }
 }
 
 // === bars ===
@@ -203,7 +206,7 @@ fn bars(
         });
         chart.draw_series(errors).map_err(failed)?;
     }
-    legend(&mut chart)
+    legend(&mut chart, SeriesLabelPosition::UpperRight)
 }
 
 // === curves ===
@@ -261,15 +264,18 @@ fn curves(table: &ResultsTable, human: Option<&str>, area: &Area<'_>) -> Result<
         });
         chart.draw_series(errors).map_err(failed)?;
     }
-    legend(&mut chart)
+    legend(&mut chart, SeriesLabelPosition::UpperLeft)
 }
 
 type Chart<'a, 's> = ChartContext<'a, SVGBackend<'s>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-fn legend<'s: 'a, 'a>(chart: &mut Chart<'a, 's>) -> Result<(), PlotError> {
+fn legend<'s: 'a, 'a>(
+    chart: &mut Chart<'a, 's>,
+    position: SeriesLabelPosition,
+) -> Result<(), PlotError> {
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
+        .position(position)
         .background_style(WHITE.mix(0.85))
         .border_style(BLACK.mix(0.4))
         .draw()
@@ -279,7 +285,7 @@ fn legend<'s: 'a, 'a>(chart: &mut Chart<'a, 's>) -> Result<(), PlotError> {
 /// The top of the axis: room for the highest value with its error, at most 100%.
 fn top<'v>(values: impl Iterator<Item = &'v Value>) -> f64 {
     let highest = values.map(|value| value.mean + value.se.unwrap_or(0.0)).fold(0.0, f64::max);
-    (highest * 1.15).clamp(5.0, 105.0)
+    (highest * 1.2).clamp(5.0, 110.0)
 }
 
 // === impl Value ===

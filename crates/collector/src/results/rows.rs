@@ -86,8 +86,9 @@ fn in_split(
     let papers: BTreeSet<&str> = left.iter().map(|entry| entry.labels.paper.as_str()).collect();
     if !papers.is_empty() {
         let papers: Vec<&str> = papers.into_iter().collect();
-        let message =
-            format!("{} trees of papers outside the split: {}", left.len(), papers.join(", "));
+        let trees =
+            if left.len() == 1 { "1 tree".to_owned() } else { format!("{} trees", left.len()) };
+        let message = format!("of papers outside the split: {} ({trees})", papers.join(", "));
         notes.insert(Note::new(NoteKind::Excluded, message));
     }
     kept

@@ -75,7 +75,7 @@ fn incomplete_seeds_are_left_out_and_named() {
     let table = self::table(entries.clone(), &options);
     close(table.rows[0].score.mean, 0.65);
     close(table.rows[0].score.se, 0.25);
-    assert_eq!(notes(&table, NoteKind::Excluded), ["1 trees of papers outside the split: y"]);
+    assert_eq!(notes(&table, NoteKind::Excluded), ["of papers outside the split: y (1 tree)"]);
     // A paper of the split that nobody has makes every seed incomplete.
     let options = ResultsOptions { split: split(&["x", "z"]), ..by(By::Agent) };
     let table = self::table(entries.clone(), &options);
