@@ -5,34 +5,33 @@
 //! `<group>/<run>/…`, or any graded files below it, where `<agent>`, `<paper>/<agent>` or
 //! `<paper>/<agent>/<seed>` are the folders. What is computed from them is the collector's.
 
+mod load;
 pub(crate) mod manifest;
 pub(crate) mod paperbench;
 pub(crate) mod pattern;
+mod place;
 
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 use tribunal_collector::{
-    CollectOptions, GradedTree,
+    GradedTree,
     results::{Entry, Labels, Note, NoteKind, Standing},
 };
-use tribunal_core::{Rubric, RunId, run::GradeOptions};
-use tribunal_store::Store;
+use tribunal_core::{RunId, run::GradeOptions};
 
+pub(crate) use self::load::Runs;
 use self::{
+    load::rubric,
     manifest::{Manifest, Missing, Row},
     pattern::Pattern,
+    place::stem,
 };
-use crate::{
-    batch::document::{BATCH_FILE, BatchDocument},
-    config::Config,
-    engine,
-};
+use crate::batch::document::{BATCH_FILE, BatchDocument};
 
 /// Files of one tree, the most telling first.
 const GRADED: [&str; 3] = ["scored_tree.json", "grader_output.json", "*grader_output*.json"];
@@ -80,12 +79,6 @@ pub(crate) struct Trees {
     pub(crate) found: Vec<Found>,
     /// What is left out.
     pub(crate) notes: Vec<Note>,
-}
-
-/// Opens the store when the first run is asked for.
-pub(crate) struct Runs<'c> {
-    config: &'c Config,
-    store: Option<Arc<dyn Store>>,
 }
 
 /// Just enough of a document to see what it is.
@@ -226,8 +219,8 @@ impl Trees {
             let matches =
                 pattern.find(dir).with_context(|| format!("cannot read {}", dir.display()))?;
             let files: Vec<PathBuf> = matches.into_iter().map(|found| found.path).collect();
-            for file in files.iter().filter(|file| is_best(file, &files)) {
-                let labels = labels_of_place(file.strip_prefix(dir).unwrap_or(file));
+            for file in files.iter().filter(|file| place::is_best(file, &files)) {
+                let labels = place::labels_of(file.strip_prefix(dir).unwrap_or(file));
                 let source = Source::File(file.clone());
                 self.found.push(Found { labels, source, disqualified: false });
             }
@@ -359,86 +352,6 @@ impl Found {
     }
 }
 
-// === impl Runs ===
-
-impl<'c> Runs<'c> {
-    pub(crate) fn new(config: &'c Config) -> Self {
-        Self { config, store: None }
-    }
-
-    async fn store(&mut self) -> anyhow::Result<Arc<dyn Store>> {
-        if let Some(store) = &self.store {
-            return Ok(Arc::clone(store));
-        }
-        let store = engine::existing_store(self.config).await?;
-        let url = &self.config.store.url;
-        let store = store.with_context(|| format!("there is no store at {url}"))?;
-        Ok(Arc::clone(self.store.insert(store)))
-    }
-
-    async fn find(&mut self, name: &str) -> anyhow::Result<RunId> {
-        engine::find_run(&self.store().await?, name).await
-    }
-
-    /// What a run's inputs say: the folder of its rubric is the paper, its submission the agent.
-    async fn labels(&mut self, run: &RunId) -> anyhow::Result<Labels> {
-        let collected = self.collected(run).await?;
-        let spec = collected.spec();
-        let paper = Path::new(&spec.rubric.name).parent().map(stem).unwrap_or_default();
-        let agent = stem(Path::new(&spec.submission.name));
-        Ok(Labels { paper, agent, ..Labels::default() })
-    }
-
-    async fn collected(&mut self, run: &RunId) -> anyhow::Result<tribunal_collector::Collected> {
-        let options = CollectOptions::default();
-        let store = self.store().await?;
-        let mut collected = tribunal_collector::collect(&*store, run, &options).await?;
-        let prices = self.config.models.get(&collected.spec().judge.model).prices;
-        collected.set_cost(prices.map(|prices| prices.cost_usd(&collected.totals().usage)));
-        Ok(collected)
-    }
-
-    async fn tree(&mut self, source: &Source) -> anyhow::Result<GradedTree> {
-        match source {
-            Source::File(path) | Source::Scored(_, Some(path)) => graded_file(path),
-            Source::Run(run) => Ok(GradedTree::of_run(&self.collected(run).await?)),
-            Source::Scored(entry, None) => bail!("{}: nothing was graded", entry.labels),
-            Source::Zero(path, _) => bail!("{}: nothing was graded", path.display()),
-        }
-    }
-
-    /// Closes the store, if it was opened.
-    ///
-    /// # Errors
-    ///
-    /// The store's.
-    pub(crate) async fn close(self) -> anyhow::Result<()> {
-        match self.store {
-            Some(store) => Ok(store.close().await?),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Reads a graded file; its cost is in the manifest of its run, where that stands beside it.
-fn graded_file(path: &Path) -> anyhow::Result<GradedTree> {
-    #[derive(Deserialize)]
-    struct Cost {
-        cost_usd: Option<f64>,
-    }
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut tree = GradedTree::parse(&path.display().to_string(), &bytes)?;
-    let manifest = fs::read(path.with_file_name("run.json")).ok();
-    let cost = manifest.and_then(|bytes| serde_json::from_slice::<Cost>(&bytes).ok());
-    tree.cost_usd = cost.and_then(|cost| cost.cost_usd);
-    Ok(tree)
-}
-
-pub(crate) fn rubric(path: &Path) -> anyhow::Result<Rubric> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(Rubric::parse(&path.display().to_string(), &bytes)?)
-}
-
 /// All problems as one error.
 pub(crate) fn refuse(problems: &[String]) -> anyhow::Result<()> {
     if problems.is_empty() {
@@ -463,59 +376,4 @@ fn complete(labels: Labels, tree: &GradedTree) -> Labels {
         false => labels.paper,
     };
     Labels { paper, ..labels }
-}
-
-/// What a file or folder is called, without the ending of a file of ours or of an archive.
-fn stem(path: &Path) -> String {
-    let named = |path: &Path| {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let name = name.unwrap_or_default();
-        let endings = [".json", ".tar.gz", ".tar.zst", ".tar", ".zip"];
-        let stem = endings.iter().find_map(|ending| name.strip_suffix(ending));
-        stem.unwrap_or(&name).to_owned()
-    };
-    let name = named(path);
-    if matches!(name.as_str(), "scored_tree" | "grader_output" | "grade" | "submission") {
-        path.parent().map(named).filter(|above| !above.is_empty()).unwrap_or(name)
-    } else {
-        name
-    }
-}
-
-/// Labels from a file's place below a folder: `<agent>`, `<paper>/<agent>` or
-/// `<paper>/<agent>/<seed>`, the file being the last of them or standing in it.
-fn labels_of_place(place: &Path) -> Labels {
-    let mut names: Vec<String> =
-        place.parent().into_iter().flat_map(Path::components).map(|c| stem(c.as_ref())).collect();
-    let file = stem(place);
-    if names.last() != Some(&file) {
-        names.push(file);
-    }
-    let mut names = names.into_iter();
-    let (first, second, third) = (names.next(), names.next(), names.next());
-    let (paper, agent) = match second {
-        Some(second) => (first.unwrap_or_default(), second),
-        None => (String::new(), first.unwrap_or_default()),
-    };
-    Labels { paper, agent, seed: third.unwrap_or_default(), ..Labels::default() }
-}
-
-/// Whether this file is the one of its folder that tells most of a tree, and is none of ours that
-/// is no tree.
-fn is_best(file: &Path, files: &[PathBuf]) -> bool {
-    let name = |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned());
-    let own = name(file).unwrap_or_default();
-    if own == "run.json" || own == BATCH_FILE {
-        return false;
-    }
-    let beside = |wanted: &str| {
-        let is_it = |other: &&PathBuf| {
-            other.parent() == file.parent() && name(other).as_deref() == Some(wanted)
-        };
-        files.iter().any(|other| is_it(&other))
-    };
-    match GRADED[..2].iter().find(|wanted| beside(wanted)) {
-        Some(best) => own == **best,
-        None => true,
-    }
 }
