@@ -2,6 +2,7 @@
 //!
 //! Owns what they share: the global flags.
 
+pub(crate) mod batch;
 pub(crate) mod collect;
 pub(crate) mod compare;
 pub(crate) mod config;

@@ -81,9 +81,22 @@ pub(crate) async fn prepare(
     judge: &ResolvedJudge,
     store: &Arc<dyn Store>,
 ) -> anyhow::Result<Prepared> {
-    let mut draft = draft(inputs, config, judge, store).await?;
-    draft.spec.generation = generation(&draft.spec, inputs.fresh, store).await?;
-    let record = record(&draft.spec, !inputs.fresh, store).await?;
+    let draft = draft(inputs, config, judge, store).await?;
+    begin(draft, inputs.fresh, store).await
+}
+
+/// Records a drafted run and enqueues its tasks.
+///
+/// # Errors
+///
+/// The store's.
+pub(crate) async fn begin(
+    mut draft: Draft,
+    fresh: bool,
+    store: &Arc<dyn Store>,
+) -> anyhow::Result<Prepared> {
+    draft.spec.generation = generation(&draft.spec, fresh, store).await?;
+    let record = record(&draft.spec, !fresh, store).await?;
     let new_tasks = enqueue(&draft, &record, store).await?;
     let rules = draft.rules();
     Ok(Prepared { record, spec: draft.spec, new_tasks, rules })

@@ -24,9 +24,8 @@ use tribunal_collector::{
 };
 use tribunal_core::{RunId, run::GradeOptions};
 
-pub(crate) use self::load::Runs;
+pub(crate) use self::load::{Runs, rubric};
 use self::{
-    load::rubric,
     manifest::{Manifest, Missing, Row},
     pattern::Pattern,
     place::stem,
@@ -278,24 +277,16 @@ impl Trees {
     }
 
     fn batch(&mut self, path: &Path) -> anyhow::Result<()> {
-        let name = path.display();
-        let text = fs::read(path).with_context(|| format!("cannot read {name}"))?;
-        let document: BatchDocument = serde_json::from_slice(&text)
-            .with_context(|| format!("{name} is no batch's document of this version"))?;
         let dir = path.parent().unwrap_or(Path::new(""));
-        for row in document.rows {
+        for row in BatchDocument::rows(path)? {
             let labels = row.labels.clone();
             match row.entry() {
-                Some(entry) => {
+                Ok(entry) => {
                     let tree = row.out.as_ref().map(|out| dir.join(out).join(GRADED[0]));
                     let source = Source::Scored(Box::new(entry), tree);
                     self.found.push(Found { labels, source, disqualified: false });
                 }
-                None => {
-                    let reason = row.reason.unwrap_or_else(|| "not graded".to_owned());
-                    let message = format!("{labels}: {reason}");
-                    self.notes.push(Note::new(NoteKind::Excluded, message));
-                }
+                Err(note) => self.notes.push(note),
             }
         }
         Ok(())

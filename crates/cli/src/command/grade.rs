@@ -88,7 +88,7 @@ pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Ex
         let before = progress.leaves - open;
         let shown = Arc::new(Progress::new(progress.leaves, before, pool.quiet, prices));
         let endpoints = Arc::new(Endpoints::new(config.clone(), Some(judge)));
-        let scope = Scope { run: Some(run.clone()), until_empty: true };
+        let scope = Scope { runs: Some(vec![run.clone()]), until_empty: true };
         engine::work(&config, &store, endpoints, &shown, shutdown, &scope).await?;
     }
     let finish = Finish { command: "grade", quiet: pool.quiet, tree, signal: signalled.exit() };

@@ -25,7 +25,10 @@ use crate::{
     prepare::{self, Draft},
 };
 
+mod many;
 mod text;
+
+pub(crate) use self::many::{BatchPlanDocument, many};
 
 /// Tokens of a reply, where none is known: what a judge's five fields take.
 const ASSUMED_REPLY: f64 = 500.0;

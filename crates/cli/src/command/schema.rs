@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 use tribunal_collector::{GradeDocument, compare::Comparison, results::ResultsTable};
 
 use crate::{
+    batch::document::BatchDocument,
     command::{
         control::ControlDocument,
         evidence::EvidenceDocument,
         explain::document::ExplainDocument,
         judge::check::JudgeCheckDocument,
-        plan::PlanDocument,
+        plan::{BatchPlanDocument, PlanDocument},
         prompt::{PromptCheckDocument, PromptDocument},
         status::StatusDocument,
         store::StorePruneDocument,
@@ -42,6 +43,8 @@ fn documents() -> Vec<(&'static str, Schema)> {
         ("plan", schema_for!(PlanDocument)),
         ("grade", schema_for!(GradeDocument)),
         ("collect", schema_for!(GradeDocument)),
+        ("batch", schema_for!(BatchDocument)),
+        ("batch plan", schema_for!(BatchPlanDocument)),
         ("submit", schema_for!(SubmitDocument)),
         ("status", schema_for!(StatusDocument)),
         ("pause", schema_for!(ControlDocument)),

@@ -57,7 +57,7 @@ pub(crate) async fn run(args: WorkArgs, context: &Context) -> anyhow::Result<Exi
     let limits = args.pool.rpm.map(|rpm| rpm.try_into()).transpose();
     let limits = limits.map_err(|_| anyhow::anyhow!("--rpm must be at least 1"))?;
     let endpoints = Arc::new(Endpoints::new(config.clone(), None).limited(limits));
-    let scope = Scope { run, until_empty: args.until_empty };
+    let scope = Scope { runs: run.map(|run| vec![run]), until_empty: args.until_empty };
     let end = engine::work(&config, &store, endpoints, &shown, shutdown, &scope).await?;
     store.close().await?;
     Ok(match (end, signalled.exit()) {

@@ -63,7 +63,6 @@ pub(crate) enum Missing {
 }
 
 /// One tree.
-#[expect(dead_code, reason = "a table needs only what `graded` names")]
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     /// Where the manifest has it.
