@@ -25,9 +25,9 @@ use tribunal_core::RunState;
 
 use crate::{
     command::{
-        Context, batch, collect, compare, config as config_command, control, evidence, explain,
-        grade, judge, plan, prompt, rescore, rubric, schema, sim, status, store, submit, table,
-        work,
+        Context, batch as batch_command, collect, compare, config as config_command, control,
+        evidence, explain, grade, judge, plan, prompt, rescore, rubric, schema, sim, status, store,
+        submit, table, work,
     },
     exit::{BAD_INPUT, Exit},
 };
@@ -59,7 +59,7 @@ enum Command {
     /// Grade a submission: submit, work and collect in one
     Grade(Box<grade::GradeArgs>),
     /// Grade many submissions, named in a manifest, as one
-    Batch(Box<batch::BatchArgs>),
+    Batch(Box<batch_command::BatchArgs>),
     /// Put a run into the queue and print its id
     Submit(Box<submit::SubmitArgs>),
     /// Work on the queue
@@ -122,7 +122,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Rescore(args) => rescore::run(args, json),
         Command::Plan(args) => plan::run(*args, &context).await,
         Command::Grade(args) => grade::run(*args, &context).await,
-        Command::Batch(args) => batch::run(*args, &context).await,
+        Command::Batch(args) => batch_command::run(*args, &context).await,
         Command::Submit(args) => submit::run(*args, &context).await,
         Command::Work(args) => work::run(args, &context).await,
         Command::Collect(args) => collect::run(args, &context).await,
