@@ -46,6 +46,8 @@ pub(crate) struct Finish {
     pub(crate) tree: bool,
     /// The exit of a process that a signal ended.
     pub(crate) signal: Option<Exit>,
+    /// The score below which a complete run exits 5.
+    pub(crate) fail_under: Option<f64>,
 }
 
 /// Runs `tribunal collect`.
@@ -58,7 +60,13 @@ pub(crate) async fn run(args: CollectArgs, context: &Context) -> anyhow::Result<
     let store = engine::store_with_runs(&config).await?;
     let run = engine::find_run(&store, &args.run).await?;
     let out = args.out.unwrap_or_else(|| default_out(&run));
-    let finish = Finish { command: "collect", quiet: args.quiet, tree: args.tree, signal: None };
+    let finish = Finish {
+        command: "collect",
+        quiet: args.quiet,
+        tree: args.tree,
+        signal: None,
+        fail_under: None,
+    };
     self::finish(&config, &store, &run, &out, context, finish).await
 }
 
@@ -107,7 +115,10 @@ pub(crate) async fn finish(
     {
         note(&said);
     }
+    // What is missing under a coverage floor below 1 counts as 0.
+    let is_low = finish.fail_under.is_some_and(|limit| collected.summary().root.lower < limit);
     Ok(match (state, finish.signal) {
+        (GradeState::Complete, _) if is_low => Exit::BelowFloor,
         (GradeState::Complete, _) => Exit::Complete,
         (GradeState::Interrupted, Some(signal)) => signal,
         (GradeState::Paused, _) if finish.command == "grade" => Exit::Refused,

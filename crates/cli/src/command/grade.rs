@@ -43,6 +43,9 @@ pub(crate) struct GradeArgs {
     /// Print the scored tree too
     #[arg(long)]
     tree: bool,
+    /// Exit 5 if the score is below S, from 0 to 1
+    #[arg(long, value_name = "S", value_parser = crate::args::score)]
+    fail_under: Option<f64>,
 }
 
 /// Runs `tribunal grade`.
@@ -51,7 +54,7 @@ pub(crate) struct GradeArgs {
 ///
 /// An input, the config, the store or the output folder cannot be used.
 pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Exit> {
-    let GradeArgs { inputs, judge, store, share, pool, out, tree } = args;
+    let GradeArgs { inputs, judge, store, share, pool, out, tree, fail_under } = args;
     let config = context.load(&[inputs.flags(), store.flags(), pool.flags()].concat())?;
     let judge = prepare::judge(&judge, pool.rpm, &config)?;
     for assumption in judge.facts.assumptions.iter().filter(|_| !pool.quiet) {
@@ -91,7 +94,8 @@ pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Ex
         let scope = Scope { runs: Some(vec![run.clone()]), until_empty: true };
         engine::work(&config, &store, endpoints, &shown, shutdown, &scope).await?;
     }
-    let finish = Finish { command: "grade", quiet: pool.quiet, tree, signal: signalled.exit() };
+    let signal = signalled.exit();
+    let finish = Finish { command: "grade", quiet: pool.quiet, tree, signal, fail_under };
     collect::finish(&config, &store, &run, &out, context, finish).await
 }
 
