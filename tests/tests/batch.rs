@@ -139,7 +139,7 @@ fn bad_rows_are_told_at_once_and_nothing_is_begun() {
          [[row]]\nsubmission = \"work/alpha/fre/seed1/1h\"\nagent = \"a\"\n\
          [[row]]\nsubmission = \"work/alpha/fre/seed1/6h\"\nagent = \"a\"\n\
          [[row]]\nsubmission = \"nowhere\"\n\
-         [[row]]\nsubmission = \"broken.json\"\nagent = \"b\"\nrubric = \"broken.json\"\n\
+         [[row]]\nsubmission = \"broken.json\"\npaper_id = \"b\"\nrubric = \"broken.json\"\n\
          [[row]]\nsubmission = \"work/alpha/fre/seed1/1h\"\nagent = \"c\"\npaper = \"gone.md\"\n",
     );
     let output = workspace.run(&strs(&batch(&sim)));
@@ -175,13 +175,11 @@ fn missing_and_disqualified_submissions_count_as_the_manifest_says() {
     let found = document(&output);
     let rows = found["rows"].as_array().expect("rows");
     let standings: Vec<&Value> = rows.iter().map(|row| &row["standing"]).collect();
-    assert_eq!(
-        standings,
-        ["graded", "graded", "missing", "null", "disqualified"]
-            .map(|name| { if name == "null" { Value::Null } else { json!(name) } })
-            .iter()
-            .collect::<Vec<_>>()
-    );
+    let expected = ["graded", "graded", "missing", "", "disqualified"].map(|name| match name {
+        "" => Value::Null,
+        name => json!(name),
+    });
+    assert_eq!(standings, expected.iter().collect::<Vec<_>>());
     assert_eq!(rows[0]["run"], rows[1]["run"], "the same inputs are one run");
     assert_eq!((sim.requests(), number(&found, "/leaves")), (40, 40));
     assert_eq!(rows[4]["root"]["score"], json!(0.0));
