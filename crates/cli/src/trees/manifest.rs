@@ -248,10 +248,14 @@ impl Reader<'_> {
         let Some(named) = raw.get(subject).cloned() else {
             return self.problem(at, "neither `submission` nor `graded`");
         };
-        let matches = match raw.remove("layout").as_deref() {
+        let layout = raw.remove("layout");
+        if !hours.is_empty() && layout.as_deref() != Some("paperbench-runs") {
+            self.problem(at, "`hours` choose snapshots in the layout paperbench-runs alone");
+        }
+        let matches = match layout.as_deref() {
             None if pattern::is_pattern(&named) => self.matches(&named),
             None => {
-                let path = PathBuf::from(&named);
+                let path = self.dir.join(&named);
                 Ok(vec![Match { path, captures: Captures::new() }])
             }
             Some("paperbench-submissions") => {
@@ -346,11 +350,6 @@ impl Reader<'_> {
             Some("zero") => Some(Missing::Zero),
             Some("exclude") => Some(Missing::Exclude),
             Some(other) => return Err(format!("`missing` is `{other}`, neither zero nor exclude")),
-        };
-        let path = if path.is_absolute() || path.starts_with(self.dir) {
-            path
-        } else {
-            self.dir.join(path)
         };
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         let is_graded = subject == "graded";
