@@ -18,7 +18,7 @@ const HOURS: [u32; 2] = [1, 6];
 /// Two papers with their rubrics, and a submission for every agent, paper, seed and hour.
 fn workspace() -> Workspace {
     let workspace = Workspace::empty();
-    for (paper, leaves) in [("fre", 60), ("bbox", 40)] {
+    for (paper, leaves) in [("fre", 120), ("bbox", 80)] {
         let dir = workspace.file(&format!("papers/{paper}"));
         fs::create_dir_all(&dir).expect("a folder");
         write_rubric(&dir.join("rubric.json"), leaves);
@@ -69,7 +69,7 @@ fn a_killed_batch_goes_on_and_its_table_recovers_the_rates() {
     let workspace = workspace();
     let sim = sim(&workspace, &["--latency-ms", "5"]);
     let args = batch(&sim);
-    let leaves = 2 * 2 * 2 * (60 + 40);
+    let leaves = 2 * 2 * 2 * (120 + 80);
 
     let plan = workspace.run(&[&strs(&args)[..], &["--plan"]].concat());
     assert_exit(&plan, 0);
@@ -105,7 +105,8 @@ fn a_killed_batch_goes_on_and_its_table_recovers_the_rates() {
     for row in rows {
         assert_eq!((&row["seeds"], &row["score"]["seeds"]), (&json!(2), &json!(2)));
         for (category, rate) in RATES {
-            // Of an agent 100 leaves of each type in its last snapshots: four binomial errors.
+            // The sim draws by criterion, so that an agent's seeds agree: 100 leaves of each type,
+            // and four binomial errors.
             let mean = row["by_category"][category]["mean"].as_f64().expect("a score");
             let error = (rate * (1.0 - rate) / 100.0).sqrt();
             // Weights of 1 to 3 make the effective number of leaves a little smaller.
@@ -125,7 +126,7 @@ fn a_killed_batch_goes_on_and_its_table_recovers_the_rates() {
     };
     let compared = workspace.run(&["compare", &out(0), &out(1), "--json"]);
     assert_exit(&compared, 0);
-    assert_eq!(number(&document(&compared), "/leaves"), 40);
+    assert_eq!(number(&document(&compared), "/leaves"), 80);
 }
 
 #[test]
@@ -181,7 +182,7 @@ fn missing_and_disqualified_submissions_count_as_the_manifest_says() {
     });
     assert_eq!(standings, expected.iter().collect::<Vec<_>>());
     assert_eq!(rows[0]["run"], rows[1]["run"], "the same inputs are one run");
-    assert_eq!((sim.requests(), number(&found, "/leaves")), (40, 40));
+    assert_eq!((sim.requests(), number(&found, "/leaves")), (80, 80));
     assert_eq!(rows[4]["root"]["score"], json!(0.0));
 
     let table = workspace.run(&["table", "out", "--json"]);
