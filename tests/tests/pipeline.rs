@@ -177,7 +177,10 @@ fn the_files_agree_with_each_other() {
 
     let listed = manifest["files"].as_array().expect("a list");
     let names: BTreeSet<&str> = listed.iter().filter_map(|file| file["name"].as_str()).collect();
-    assert_eq!(names, BTreeSet::from(["scored_tree.json", "grader_output.json", "leaves.csv"]));
+    assert_eq!(
+        names,
+        BTreeSet::from(["scored_tree.json", "grader_output.json", "leaves.csv", "junit.xml"])
+    );
     for file in listed {
         let name = format!("out/{}", file["name"].as_str().expect("a name"));
         assert_eq!(number(file, "/bytes"), workspace.read(&name).len() as u64, "{name}");

@@ -155,3 +155,13 @@ impl PoolArgs {
         concurrency.map(|n| ("worker.concurrency", n.into(), "--concurrency")).into_iter().collect()
     }
 }
+
+/// A score on the command line, from 0 to 1.
+///
+/// # Errors
+///
+/// It is no such number.
+pub(crate) fn score(text: &str) -> Result<f64, String> {
+    let score = text.parse::<f64>().ok().filter(|score| (0.0..=1.0).contains(score));
+    score.ok_or_else(|| "a score is a number from 0 to 1, such as 0.5".to_owned())
+}

@@ -3,7 +3,9 @@
 //! Owns what they share: the global flags.
 
 pub(crate) mod audit;
+pub(crate) mod batch;
 pub(crate) mod collect;
+pub(crate) mod compare;
 pub(crate) mod config;
 pub(crate) mod control;
 pub(crate) mod evidence;
@@ -19,6 +21,7 @@ pub(crate) mod sim;
 pub(crate) mod status;
 pub(crate) mod store;
 pub(crate) mod submit;
+pub(crate) mod table;
 pub(crate) mod work;
 
 use std::path::PathBuf;

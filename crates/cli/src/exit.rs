@@ -15,7 +15,7 @@ pub(crate) enum Exit {
     Incomplete,
     /// 4: the judge's account or endpoint refuses; the run is paused.
     Refused,
-    /// 5: below `--fail-under`.
+    /// 5: a score is below `--fail-under`.
     FailUnder,
     /// 130: SIGINT; can be resumed.
     Interrupted,

@@ -4,6 +4,7 @@
 
 mod args;
 mod baseline;
+mod batch;
 mod budget;
 mod calibration;
 mod command;
@@ -17,6 +18,7 @@ mod log;
 mod output;
 mod prepare;
 mod progress;
+mod trees;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -25,8 +27,9 @@ use tribunal_core::RunState;
 
 use crate::{
     command::{
-        Context, audit, collect, config as config_command, control, evidence, explain, grade,
-        judge, plan, prompt, rescore, rubric, schema, sim, status, store, submit, work,
+        Context, audit, batch as batch_command, collect, compare, config as config_command,
+        control, evidence, explain, grade, judge, plan, prompt, rescore, rubric, schema, sim,
+        status, store, submit, table, work,
     },
     exit::{BAD_INPUT, Exit},
 };
@@ -57,6 +60,8 @@ enum Command {
     Plan(Box<plan::PlanArgs>),
     /// Grade a submission: submit, work and collect in one
     Grade(Box<grade::GradeArgs>),
+    /// Grade many submissions, named in a manifest, as one
+    Batch(Box<batch_command::BatchArgs>),
     /// Put a run into the queue and print its id
     Submit(Box<submit::SubmitArgs>),
     /// Work on the queue
@@ -77,6 +82,10 @@ enum Command {
     Weight(control::WeightArgs),
     /// Remove runs from a store
     Store(store::StoreCommandArgs),
+    /// Tables of scores over agents, papers and seeds, as people publish them
+    Table(Box<table::TableArgs>),
+    /// Compare two runs or graded trees leaf by leaf
+    Compare(compare::CompareArgs),
     /// Show everything that is known of one leaf of a run
     Explain(explain::ExplainArgs),
     /// Say how far a judge is from humans, and what that does to its scores
@@ -117,6 +126,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Rescore(args) => rescore::run(args, json),
         Command::Plan(args) => plan::run(*args, &context).await,
         Command::Grade(args) => grade::run(*args, &context).await,
+        Command::Batch(args) => batch_command::run(*args, &context).await,
         Command::Submit(args) => submit::run(*args, &context).await,
         Command::Work(args) => work::run(args, &context).await,
         Command::Collect(args) => collect::run(args, &context).await,
@@ -127,6 +137,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Retry(args) => control::retry(args, &context).await,
         Command::Weight(args) => control::weight(args, &context).await,
         Command::Store(args) => store::run(args, &context).await,
+        Command::Table(args) => table::run(*args, &context).await,
+        Command::Compare(args) => compare::run(args, &context).await,
         Command::Explain(args) => explain::run(args, &context).await,
         Command::Audit(args) => audit::run(*args, &context).await,
         Command::Evidence(args) => evidence::run(args, &context).await,

@@ -9,10 +9,17 @@ use serde::Serialize;
 
 /// A document of a command: its fields behind the `schema` that names it.
 #[derive(Serialize)]
-struct Document<'a, T> {
+pub(crate) struct Document<'a, T> {
     schema: String,
     #[serde(flatten)]
     body: &'a T,
+}
+
+impl<'a, T> Document<'a, T> {
+    /// The document of this command.
+    pub(crate) fn new(command: &str, body: &'a T) -> Self {
+        Self { schema: format!("tribunal.{command}/1"), body }
+    }
 }
 
 /// Prints the command's one JSON document.
@@ -30,8 +37,7 @@ pub(crate) fn print_json<T: Serialize>(command: &str, body: &T) -> anyhow::Resul
 ///
 /// The body cannot be written as JSON.
 pub(crate) fn json_bytes<T: Serialize>(command: &str, body: &T) -> anyhow::Result<Vec<u8>> {
-    let schema = format!("tribunal.{command}/1");
-    let mut text = serde_json::to_vec_pretty(&Document { schema, body })?;
+    let mut text = serde_json::to_vec_pretty(&Document::new(command, body))?;
     text.push(b'\n');
     Ok(text)
 }

@@ -106,9 +106,24 @@ pub(crate) async fn prepare(
     budget: &BudgetArgs,
     store: &Arc<dyn Store>,
 ) -> anyhow::Result<Prepared> {
-    let mut draft = draft(inputs, config, judge, store).await?;
-    draft.spec.generation = generation(&draft.spec, inputs.fresh, store).await?;
-    let known = Known::of(store, &draft.spec.id(), inputs.fresh).await?;
+    let draft = draft(inputs, config, judge, store).await?;
+    begin(draft, judge, budget, inputs.fresh, store).await
+}
+
+/// Records a drafted run with its budget and enqueues its tasks.
+///
+/// # Errors
+///
+/// The store's.
+pub(crate) async fn begin(
+    mut draft: Draft,
+    judge: &ResolvedJudge,
+    budget: &BudgetArgs,
+    fresh: bool,
+    store: &Arc<dyn Store>,
+) -> anyhow::Result<Prepared> {
+    draft.spec.generation = generation(&draft.spec, fresh, store).await?;
+    let known = Known::of(store, &draft.spec.id(), fresh).await?;
     if known.begun.is_none() {
         let questions = questions::questions(&draft, judge, store, Some(known)).await?;
         let (reply, _) = questions::reply(judge, questions::history(store, judge).await?);
@@ -116,7 +131,7 @@ pub(crate) async fn prepare(
         let reused = Estimate::of(&questions.reused, reply).expected;
         draft.spec.planned = Some(Planned { calls, usage: expected, reused });
     }
-    let record = record(&draft.spec, !inputs.fresh, store).await?;
+    let record = record(&draft.spec, !fresh, store).await?;
     // Before the first task can be claimed.
     budget.set(&record.run.id, judge.facts.prices.as_ref(), store).await?;
     let new_tasks = enqueue(&draft, &record, store).await?;

@@ -6,10 +6,12 @@
 
 mod file;
 mod grader_output;
+mod junit;
 mod leaf;
 mod leaves_csv;
 mod manifest;
 mod scored_tree;
+mod tree_file;
 
 use std::{
     io,
@@ -103,10 +105,11 @@ struct Context<'c> {
 type Open = for<'c> fn(Context<'c>, AtomicFile) -> io::Result<Box<dyn Format + Send + 'c>>;
 
 /// The files with a line or object a node, in the order in which they get their names.
-const FORMATS: [(&str, Open); 3] = [
+const FORMATS: [(&str, Open); 4] = [
     ("scored_tree.json", scored_tree::open),
     ("grader_output.json", grader_output::open),
     ("leaves.csv", leaves_csv::open),
+    ("junit.xml", junit::open),
 ];
 
 /// The manifest's name. It gets its name last: it lists the other files and their hashes.

@@ -341,3 +341,47 @@ fn our_own_scored_tree_is_a_graded_tree() {
     let error = Rubric::parse("scored_tree.json", document("7").as_bytes()).unwrap_err();
     assert_eq!(error.problems[0].path, "$.tree.sub_tasks[1].score");
 }
+
+#[test]
+fn trees_are_found_in_every_wrapping() {
+    let leaf = |score: &str| {
+        format!(
+            r#"{{"id":"a","requirements":"A","weight":1,"sub_tasks":[],
+                 "task_category":"Code Execution",{score}}}"#
+        )
+    };
+    let (valid, invalid) = (r#""score":1,"valid_score":true"#, r#""score":0,"valid_score":false"#);
+    let cases = [
+        (leaf(valid), Some(1.0)),
+        (format!(r#"{{"score":1,"graded_task_tree":{}}}"#, leaf(valid)), Some(1.0)),
+        (
+            format!(
+                r#"{{"score":0,"paperbench_result":
+                     {{"judge_output":{{"graded_task_tree":{}}}}}}}"#,
+                leaf(invalid)
+            ),
+            None,
+        ),
+        (
+            format!(
+                r#"{{"schema":"tribunal.scored_tree/1","tree":{}}}"#,
+                leaf(r#""score":0.5,"lower":0.5"#)
+            ),
+            Some(0.5),
+        ),
+        (
+            format!(
+                r#"{{"schema":"tribunal.scored_tree/1","tree":{}}}"#,
+                leaf(r#""score":null,"lower":0"#)
+            ),
+            None,
+        ),
+    ];
+    for (text, score) in cases {
+        let tree = Rubric::parse("r.json", text.as_bytes()).expect("valid");
+        assert!(tree.is_graded(), "{text}");
+        assert_eq!(tree.root().valid_score(), score, "{text}");
+    }
+    let none = r#"{"paperbench_result":{"judge_output":null}}"#;
+    assert_problem(none, "$.paperbench_result.judge_output", 1, "object");
+}

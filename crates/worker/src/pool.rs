@@ -3,6 +3,8 @@
 //! Owns the claim loop, concurrency and shutdown. What an attempt does is `attempt`'s, what is
 //! written is `outbox`'s.
 
+mod rota;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -17,6 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tribunal_core::{FailureClass, RunId, RunState, WorkerId, event::Event, ids::TaskKey};
 use tribunal_store::{Claim, Store, StoreError};
 
+use self::rota::Rota;
 use crate::{
     attempt::{Asker, Attempted, End},
     outbox::{self, Finished, Leases},
@@ -55,8 +58,8 @@ pub struct PoolConfig {
 /// Which tasks a pool takes, and when it ends.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
-    /// Only this run's; all runs' when `None`.
-    pub run: Option<RunId>,
+    /// Only these runs', in turn; all runs' when `None`.
+    pub runs: Option<Vec<RunId>>,
     /// Ends when no active run in scope has a task that is not finished.
     pub until_empty: bool,
 }
@@ -185,6 +188,7 @@ impl Shared {
         // Otherwise every call would wait for two transactions.
         let held = concurrency.max(1) + (concurrency / 2).min(MAX_AHEAD);
         let slots = Arc::new(Semaphore::new(held));
+        let mut rota = scope.runs.as_deref().map(Rota::new);
         let (drain, stop) = (&self.shutdown.drain, &self.shutdown.stop);
         let mut rested = SHORTEST_REST;
         loop {
@@ -220,8 +224,10 @@ impl Shared {
                 free.push(slot);
             }
             let claimed = Instant::now();
-            let claims =
-                self.store.claim(self.worker, free.len(), lease, scope.run.as_ref()).await?;
+            let claims = match &mut rota {
+                Some(rota) => rota.claim(&self, free.len()).await?,
+                None => self.store.claim(self.worker, free.len(), lease, None).await?,
+            };
             let idle = claims.is_empty();
             for claim in claims {
                 let Some(slot) = free.pop() else { break };
@@ -237,7 +243,7 @@ impl Shared {
             drop(free);
             if idle {
                 let in_flight = held - slots.available_permits();
-                let wait = match self.rest(scope).await? {
+                let wait = match self.rest(rota.as_ref()).await? {
                     Rest::Nothing if scope.until_empty && in_flight == 0 => {
                         return Ok(PoolEnd::Empty);
                     }
@@ -264,9 +270,9 @@ impl Shared {
     }
 
     /// What is left in scope that cannot be claimed now.
-    async fn rest(&self, scope: &Scope) -> Result<Rest, StoreError> {
-        let runs = match &scope.run {
-            Some(run) => vec![self.store.run(run).await?],
+    async fn rest(&self, rota: Option<&Rota>) -> Result<Rest, StoreError> {
+        let runs = match rota {
+            Some(rota) => rota.records(&*self.store).await?,
             None => self.store.runs().await?,
         };
         let mut rest = Rest::Nothing;
@@ -331,6 +337,11 @@ impl Shared {
             context.await.map(Arc::new)
         };
         cell.get_or_try_init(load).await.cloned()
+    }
+
+    /// Lets go of what is held of a run that has nothing left to do.
+    fn forget(&self, run: &RunId) {
+        self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(run);
     }
 
     /// Beats until it is aborted. A worker that was stopped for long ends its own attempts first,

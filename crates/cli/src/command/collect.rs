@@ -58,6 +58,8 @@ pub(crate) struct Finish {
     pub(crate) signal: Option<Exit>,
     /// What is known of the judge's error.
     pub(crate) calibration: Option<Calibration>,
+    /// The score below which a complete run exits 5.
+    pub(crate) fail_under: Option<f64>,
 }
 
 /// Runs `tribunal collect`.
@@ -73,7 +75,8 @@ pub(crate) async fn run(args: CollectArgs, context: &Context) -> anyhow::Result<
     let out = args.out.unwrap_or_else(|| default_out(&run));
     let calibration = args.calibration.read()?;
     let (quiet, tree) = (args.quiet, args.tree);
-    let finish = Finish { command: "collect", quiet, tree, signal: None, calibration };
+    let finish =
+        Finish { command: "collect", quiet, tree, signal: None, calibration, fail_under: None };
     self::finish(&config, &store, &run, &out, context, finish).await
 }
 
@@ -131,7 +134,10 @@ pub(crate) async fn finish(
     {
         note(&said);
     }
+    // What is missing under a coverage floor below 1 counts as 0.
+    let is_low = finish.fail_under.is_some_and(|limit| collected.summary().root.lower < limit);
     Ok(match (state, finish.signal) {
+        (GradeState::Complete, _) if is_low => Exit::FailUnder,
         (GradeState::Complete, _) => Exit::Complete,
         (GradeState::Interrupted, Some(signal)) => signal,
         (GradeState::Paused, _) if finish.command == "grade" => Exit::Refused,

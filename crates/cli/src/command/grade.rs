@@ -49,6 +49,9 @@ pub(crate) struct GradeArgs {
     /// Print the scored tree too
     #[arg(long)]
     tree: bool,
+    /// Exit 5 if the score is below S, from 0 to 1
+    #[arg(long, value_name = "S", value_parser = crate::args::score)]
+    fail_under: Option<f64>,
 }
 
 /// Runs `tribunal grade`.
@@ -57,7 +60,18 @@ pub(crate) struct GradeArgs {
 ///
 /// An input, the config, the store or the output folder cannot be used.
 pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Exit> {
-    let GradeArgs { inputs, judge, store, share, pool, budget, calibration, out, tree } = args;
+    let GradeArgs {
+        inputs,
+        judge,
+        store,
+        share,
+        pool,
+        budget,
+        calibration,
+        out,
+        tree,
+        fail_under,
+    } = args;
     let calibration = calibration.read()?;
     let config = context.load(&[inputs.flags(), store.flags(), pool.flags()].concat())?;
     let judge = prepare::judge(&judge, pool.rates, &config)?;
@@ -101,11 +115,11 @@ pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Ex
         let before = progress.leaves - open;
         let shown = Arc::new(Progress::new(progress.leaves, before, pool.quiet, prices));
         let endpoints = Arc::new(Endpoints::new(config.clone(), Some(judge)));
-        let scope = Scope { run: Some(run.clone()), until_empty: true };
+        let scope = Scope { runs: Some(vec![run.clone()]), until_empty: true };
         engine::work(&config, &store, endpoints, &shown, shutdown, &scope).await?;
     }
     let (quiet, signal) = (pool.quiet, signalled.exit());
-    let finish = Finish { command: "grade", quiet, tree, signal, calibration };
+    let finish = Finish { command: "grade", quiet, tree, signal, calibration, fail_under };
     collect::finish(&config, &store, &run, &out, context, finish).await
 }
 

@@ -26,7 +26,10 @@ use crate::{
     },
 };
 
+mod many;
 mod text;
+
+pub(crate) use self::many::{BatchPlanDocument, many};
 
 /// Arguments of `tribunal plan`.
 #[derive(Debug, Args)]

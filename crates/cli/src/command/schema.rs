@@ -6,15 +6,17 @@ use clap::Args;
 use schemars::{Schema, schema_for};
 use serde_json::{Value, json};
 use tribunal_audit::{AuditDocument, sheet::Sheet};
+use tribunal_collector::{compare::Comparison, results::ResultsTable};
 
 use crate::{
+    batch::document::BatchDocument,
     calibration::CalibratedDocument,
     command::{
         control::ControlDocument,
         evidence::EvidenceDocument,
         explain::document::ExplainDocument,
         judge::check::JudgeCheckDocument,
-        plan::PlanDocument,
+        plan::{BatchPlanDocument, PlanDocument},
         prompt::{PromptCheckDocument, PromptDocument},
         status::StatusDocument,
         store::StorePruneDocument,
@@ -43,6 +45,8 @@ fn documents() -> Vec<(&'static str, Schema)> {
         ("plan", schema_for!(PlanDocument)),
         ("grade", schema_for!(CalibratedDocument)),
         ("collect", schema_for!(CalibratedDocument)),
+        ("batch", schema_for!(BatchDocument)),
+        ("batch plan", schema_for!(BatchPlanDocument)),
         ("submit", schema_for!(SubmitDocument)),
         ("status", schema_for!(StatusDocument)),
         ("pause", schema_for!(ControlDocument)),
@@ -51,6 +55,8 @@ fn documents() -> Vec<(&'static str, Schema)> {
         ("retry", schema_for!(ControlDocument)),
         ("weight", schema_for!(ControlDocument)),
         ("store prune", schema_for!(StorePruneDocument)),
+        ("table", schema_for!(ResultsTable)),
+        ("compare", schema_for!(Comparison)),
         ("explain", schema_for!(ExplainDocument)),
         ("audit", schema_for!(AuditDocument)),
         ("audit next", schema_for!(Sheet)),

@@ -5,16 +5,13 @@
 //! valid, inner nodes are valid with the lower bound as their score. Were an inner node not valid,
 //! PaperBench's metrics would leave out all below it.
 
-use std::io::{self, Write};
+use std::io;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use tribunal_core::{
-    RunId,
-    rubric::json::{TreeWriter, node_fields},
-};
+use tribunal_core::{RunId, rubric::json::node_fields};
 
-use super::{Context, Format, LeafRecord, file::AtomicFile, file::WholeFile};
+use super::{Context, Format, LeafRecord, file::AtomicFile, file::WholeFile, tree_file::TreeFile};
 
 /// How PaperBench writes points in time, in UTC.
 const TIMESTAMP: &str = "%Y-%m-%dT%H-%M-%S-GMT";
@@ -39,18 +36,18 @@ struct Head<'c> {
 
 struct GraderOutput<'c> {
     context: Context<'c>,
-    tree: TreeWriter<'c, AtomicFile>,
+    tree: TreeFile<'c>,
 }
 
 pub(super) fn open<'c>(
     context: Context<'c>,
-    mut file: AtomicFile,
+    file: AtomicFile,
 ) -> io::Result<Box<dyn Format + Send + 'c>> {
     let collected = context.collected;
     let run = &collected.record.run;
     let root = collected.summary().root;
     let usage = collected.totals.usage;
-    let mut head = serde_json::to_vec(&Head {
+    let head = Head {
         judge_type: if collected.simulated() { "tribunal (simulated)" } else { "tribunal" },
         score: root.lower,
         num_leaf_nodes: root.leaves,
@@ -62,11 +59,8 @@ pub(super) fn open<'c>(
         canaries_failed: collected.canaries().map(|canaries| canaries.failed),
         model: &run.model,
         run: &run.id,
-    })?;
-    head.pop();
-    file.write_all(&head)?;
-    file.write_all(b",\n\"graded_task_tree\":")?;
-    let tree = TreeWriter::new(&collected.rubric, file);
+    };
+    let tree = TreeFile::open(&collected.rubric, file, &head, "graded_task_tree")?;
     Ok(Box::new(GraderOutput { context, tree }))
 }
 
@@ -100,9 +94,7 @@ impl Format for GraderOutput<'_> {
     }
 
     fn finish(self: Box<Self>) -> io::Result<WholeFile> {
-        let mut file = self.tree.finish()?;
-        file.write_all(b"}\n")?;
-        file.finish()
+        self.tree.finish()
     }
 }
 
@@ -113,11 +105,6 @@ fn metadata(leaf: &LeafRecord<'_>) -> io::Result<Value> {
     set("simulated", Value::from(leaf.simulated()));
     set("source", serde_json::to_value(leaf.source())?);
     set("ungraded_reason", serde_json::to_value(leaf.outcome.ungraded())?);
-    if let Some(rationale) = leaf.rationale() {
-        set("confidence", serde_json::to_value(rationale.confidence)?);
-        set("expectations", Value::from(rationale.expectations.as_str()));
-        set("reality", Value::from(rationale.reality.as_str()));
-        set("evidence", serde_json::to_value(&rationale.evidence)?);
-    }
+    fields.extend(leaf.reasoning()?.into_iter().flatten());
     Ok(Value::Object(fields))
 }

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use serde_json::{Map, Value};
 use tribunal_core::{Node, Outcome, Verdict, VerdictSource, verdict::Rationale};
 use tribunal_store::{Store, StoreError, StoredVerdict};
 
@@ -99,6 +100,19 @@ impl LeafRecord<'_> {
     /// The judge's reasoning; `None` without a verdict.
     pub(super) fn rationale(&self) -> Option<&Rationale> {
         self.verdict.as_ref().map(|verdict| &verdict.rationale)
+    }
+
+    /// The judge's reasoning as fields, without the explanation, which stands in a field of its
+    /// own; `None` without a verdict.
+    pub(super) fn reasoning(&self) -> serde_json::Result<Option<Map<String, Value>>> {
+        let Some(rationale) = self.rationale() else { return Ok(None) };
+        let mut fields = Map::new();
+        let mut set = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
+        set("expectations", Value::from(rationale.expectations.as_str()));
+        set("reality", Value::from(rationale.reality.as_str()));
+        set("evidence", serde_json::to_value(&rationale.evidence)?);
+        set("confidence", serde_json::to_value(rationale.confidence)?);
+        Ok(Some(fields))
     }
 
     /// The judge's words, or what happened instead.

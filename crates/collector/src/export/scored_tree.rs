@@ -2,16 +2,13 @@
 //!
 //! Owns Tribunal's own format, `tribunal.scored_tree/1`.
 
-use std::io::{self, Write};
+use std::io;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
-use tribunal_core::{
-    RunId,
-    rubric::json::{TreeWriter, node_fields},
-};
+use serde_json::Value;
+use tribunal_core::{RunId, rubric::json::node_fields};
 
-use super::{Context, Format, LeafRecord, file::AtomicFile, file::WholeFile};
+use super::{Context, Format, LeafRecord, file::AtomicFile, file::WholeFile, tree_file::TreeFile};
 use crate::{canary::Canaries, document::GradeState, summary::ScoreSummary};
 
 /// The document's fields before `tree`.
@@ -29,16 +26,16 @@ struct Head<'c> {
 
 struct ScoredTree<'c> {
     context: Context<'c>,
-    tree: TreeWriter<'c, AtomicFile>,
+    tree: TreeFile<'c>,
 }
 
 pub(super) fn open<'c>(
     context: Context<'c>,
-    mut file: AtomicFile,
+    file: AtomicFile,
 ) -> io::Result<Box<dyn Format + Send + 'c>> {
     let collected = context.collected;
     let run = &collected.record.run;
-    let mut head = serde_json::to_vec(&Head {
+    let head = Head {
         schema: "tribunal.scored_tree/1",
         run: &run.id,
         state: collected.state(),
@@ -47,11 +44,8 @@ pub(super) fn open<'c>(
         model: &run.model,
         canaries: collected.canaries(),
         summary: collected.summary(),
-    })?;
-    head.pop();
-    file.write_all(&head)?;
-    file.write_all(b",\n\"tree\":")?;
-    let tree = TreeWriter::new(&collected.rubric, file);
+    };
+    let tree = TreeFile::open(&collected.rubric, file, &head, "tree")?;
     Ok(Box::new(ScoredTree { context, tree }))
 }
 
@@ -76,7 +70,7 @@ impl Format for ScoredTree<'_> {
             set("outcome", serde_json::to_value(leaf.outcome)?);
             set("source", serde_json::to_value(leaf.source())?);
             set("explanation", Value::from(leaf.explanation()));
-            set("rationale", rationale(leaf)?);
+            set("rationale", leaf.reasoning()?.map_or(Value::Null, Value::Object));
             set("model", Value::from(leaf.model()));
             set("simulated", Value::from(leaf.simulated()));
         }
@@ -84,23 +78,6 @@ impl Format for ScoredTree<'_> {
     }
 
     fn finish(self: Box<Self>) -> io::Result<WholeFile> {
-        let mut file = self.tree.finish()?;
-        file.write_all(b"}\n")?;
-        file.finish()
+        self.tree.finish()
     }
-}
-
-/// The judge's reasoning without the explanation, which stands in a field of its own; null where
-/// no verdict is.
-fn rationale(leaf: &LeafRecord<'_>) -> io::Result<Value> {
-    let Some(rationale) = leaf.rationale() else {
-        return Ok(Value::Null);
-    };
-    let mut fields = Map::new();
-    let mut set = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
-    set("expectations", Value::from(rationale.expectations.as_str()));
-    set("reality", Value::from(rationale.reality.as_str()));
-    set("evidence", serde_json::to_value(&rationale.evidence)?);
-    set("confidence", serde_json::to_value(rationale.confidence)?);
-    Ok(Value::Object(fields))
 }

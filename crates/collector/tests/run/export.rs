@@ -9,7 +9,8 @@ use tribunal_core::run::GradeOptions;
 
 use crate::support::{Answer, Run, example, group, leaf, mixed_run, start};
 
-const FILES: [&str; 4] = ["scored_tree.json", "grader_output.json", "leaves.csv", "run.json"];
+const FILES: [&str; 5] =
+    ["scored_tree.json", "grader_output.json", "leaves.csv", "junit.xml", "run.json"];
 
 pub(crate) fn read_json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).expect("readable")).expect("JSON")

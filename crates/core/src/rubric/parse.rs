@@ -20,6 +20,13 @@ const SCORED_TREE: &str = "\"tribunal.scored_tree/1\"";
 /// Problems reported for one file; more are counted only.
 const MAX_PROBLEMS: usize = 50;
 
+/// Where PaperBench's JudgeOutput has its tree.
+const TREE_OF_JUDGE: &str = "graded_task_tree";
+
+/// Fields around a tree; the last three stand around a JudgeOutput in PaperBench's `grade.json` and
+/// records.
+const WRAPPERS: [&str; 4] = [TREE_OF_JUDGE, "judge_output", "paperbench_result", "pb_result"];
+
 /// One thing that is wrong with a rubric file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -59,8 +66,8 @@ struct Parser<'a> {
 // === impl Rubric ===
 
 impl Rubric {
-    /// Reads a rubric or graded tree, bare or wrapped as `graded_task_tree`, or Tribunal's own
-    /// `scored_tree.json`.
+    /// Reads a rubric or graded tree: bare, wrapped as `graded_task_tree` (PaperBench's JudgeOutput,
+    /// also within its `grade.json`), or Tribunal's own `scored_tree.json`.
     ///
     /// # Errors
     ///
@@ -147,16 +154,20 @@ impl<'a> Parser<'a> {
             (self.graded, self.null_is_ungraded) = (true, true);
             return self.root("$.tree", tree);
         }
-        match object.0.iter().find(|(name, _)| name == "graded_task_tree") {
-            Some((_, tree)) if object.get("sub_tasks").is_none() => {
-                self.graded = true;
-                self.root("$.graded_task_tree", tree);
-            }
-            _ => {
-                self.graded = object.get("score").is_some() || object.get("valid_score").is_some();
-                self.root("$", document);
-            }
+        // PaperBench's records have a JudgeOutput within them.
+        let (mut path, mut raw, mut around) = ("$".to_owned(), document, object);
+        while around.get("sub_tasks").is_none()
+            && let Some((name, inside)) = WRAPPERS.iter().find_map(|n| Some((n, around.get(n)?)))
+        {
+            (path, raw) = (format!("{path}.{name}"), inside);
+            self.graded |= *name == TREE_OF_JUDGE;
+            let Some(object) = self.object(&path, raw) else {
+                return;
+            };
+            around = object;
         }
+        self.graded |= around.get("score").is_some() || around.get("valid_score").is_some();
+        self.root(&path, raw);
     }
 
     fn root(&mut self, path: &str, raw: &'a RawValue) {
