@@ -105,6 +105,10 @@ impl QuotaRow {
                 true => 0.0,
                 false => rate.map_or(0.0, |rate| rate * 0.75),
             };
+            // Of a meter without a rate a few calls say nothing at all.
+            if rate.is_none() && calls < SHOWS {
+                continue;
+            }
             let cut = match rate {
                 Some(rate) if recent => (bucket.since_cut * through * BELOW).min(rate * 0.95),
                 None if recent => bucket.since_cut * through * BELOW,
