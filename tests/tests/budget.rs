@@ -122,7 +122,7 @@ fn failures_that_cost_nothing_use_no_budget() {
     let busy = std::sync::atomic::AtomicU64::new(0);
     let server = TestServer::start(move |_: &Request| {
         match busy.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
-            0..60 => Reply::error(503, "overloaded", "Try again."),
+            0..60 => Reply::error(500, "server_error", "Try again."),
             _ => Reply::verdict(1),
         }
     });

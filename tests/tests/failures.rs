@@ -137,7 +137,7 @@ fn a_limit_that_is_kept_is_not_hit() {
 
 #[test]
 fn a_limit_that_is_hit_burns_no_leaf() {
-    let (workspace, sim) = (workspace(60), SimProcess::start(&["--rpm", "1200"]));
+    let (workspace, sim) = (workspace(60), SimProcess::start(&["--rpm", "1200", "--hide-limits"]));
     let output = workspace.run_grade(&sim.base_url, &["--concurrency", "60"]);
     assert_exit(&output, 0);
     let document = document(&output);

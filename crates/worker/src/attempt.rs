@@ -10,7 +10,7 @@ mod failed;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tribunal_core::{
     Attempt, BlobHash, CallKind, Category, FailureClass, LeafTask, Outcome, ReplyForm,
@@ -74,6 +74,9 @@ pub struct Attempted {
     pub end: End,
     /// The calls, in order.
     pub attempts: Vec<Attempt>,
+    /// The last call's place among the pool's: free when its end is stored, so that a kill loses no
+    /// more answers than calls may be in flight.
+    pub call_place: Option<OwnedSemaphorePermit>,
 }
 
 /// What an attempt works with.
@@ -85,7 +88,7 @@ pub struct Asker<'a> {
     /// The pool's retries.
     pub budget: &'a RetryBudget,
     /// The pool's calls in flight: one permit each.
-    pub calls: &'a Semaphore,
+    pub calls: &'a Arc<Semaphore>,
     /// Where facts go.
     pub events: &'a dyn EventSink,
     /// Ends the attempt: the lease is lost or cancelled, or the pool stops at once.
@@ -120,6 +123,8 @@ struct Turn<'a> {
     /// Bad replies with the question that followed each.
     repairs: Vec<(String, String)>,
     simulated: bool,
+    /// The place of the last call among the pool's.
+    call_place: Option<OwnedSemaphorePermit>,
 }
 
 // === impl Asker ===
@@ -153,6 +158,7 @@ impl Asker<'_> {
             asked_for_evidence: false,
             repairs: Vec::new(),
             simulated: false,
+            call_place: None,
         };
         let end = match (&claim.task.rule, &claim.reusable) {
             (Some(rule), _) => turn.by_rule(rule),
@@ -164,7 +170,7 @@ impl Asker<'_> {
             End::Verdict(_) => turn.forget_own_group(),
             _ => {}
         }
-        Ok(Attempted { end, attempts: turn.attempts })
+        Ok(Attempted { end, attempts: turn.attempts, call_place: turn.call_place })
     }
 }
 

@@ -136,8 +136,8 @@ pub(crate) async fn run(
     while finished.recv_many(&mut group, GROUP).await > 0 {
         let mut slots = Vec::with_capacity(group.len());
         let mut ends = Ends::default();
-        for Finished { claim, attempted, slot } in group.drain(..) {
-            slots.push((claim.lease, slot));
+        for Finished { claim, mut attempted, slot } in group.drain(..) {
+            slots.push((claim.lease, (slot, attempted.call_place.take())));
             ends.add(claim, attempted);
         }
         let stored = ends.store(&*store, &*events).await;
@@ -164,7 +164,7 @@ struct Ends {
 
 impl Ends {
     fn add(&mut self, claim: Claim, attempted: Attempted) {
-        let Attempted { end, attempts } = attempted;
+        let Attempted { end, attempts, .. } = attempted;
         let Claim { run, lease, task, .. } = claim;
         let (position, sample) = (task.position, task.sample);
         let mut failure = |class, retry_in, charged, error, attempts| {

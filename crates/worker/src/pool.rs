@@ -101,7 +101,7 @@ struct Shared {
     events: Arc<dyn EventSink>,
     shutdown: Shutdown,
     budget: RetryBudget,
-    calls: Semaphore,
+    calls: Arc<Semaphore>,
     leases: Arc<Leases>,
     stored: Arc<Notify>,
     providers: Providers,
@@ -127,7 +127,7 @@ impl Pool {
             events,
             shutdown,
             budget: RetryBudget::new(config.retry.budget_ratio),
-            calls: Semaphore::new(config.concurrency.max(1)),
+            calls: Arc::new(Semaphore::new(config.concurrency.max(1))),
             leases: Arc::default(),
             stored: Arc::default(),
             providers: Providers::default(),
@@ -319,7 +319,7 @@ impl Shared {
                 },
                 other => End::Pause { reason: other.to_string() },
             };
-            Attempted { end, attempts: Vec::new() }
+            Attempted { end, attempts: Vec::new(), call_place: None }
         })
     }
 

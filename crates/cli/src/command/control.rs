@@ -110,7 +110,7 @@ pub(crate) async fn run(
 pub(crate) async fn resume(args: ResumeArgs, context: &Context) -> anyhow::Result<Exit> {
     let ResumeArgs { control: ControlArgs { run, store }, budget } = args;
     let config = context.load(&store.flags())?;
-    let store = engine::open_store(&config).await?;
+    let store = engine::store_with_runs(&config).await?;
     let run = engine::find_run(&store, &run).await?;
     let facts = config.models.get(&store.run(&run).await?.run.model);
     budget.check(&facts)?;

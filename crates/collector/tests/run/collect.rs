@@ -70,6 +70,7 @@ async fn the_document_has_the_promised_fields() {
         "calls",
         "tokens",
         "cost_usd",
+        "bill",
         "wall_s",
         "out",
     ];

@@ -101,10 +101,14 @@ impl QuotaRow {
             let bucket = *self.bucket(*meter);
             let used = (bucket.used > 0.0 && !known).then_some(bucket.used);
             // A few calls show little: after a ramp that is soon mended, later it is not.
-            let least = match self.settling || calls >= SHOWS {
-                true => 0.0,
-                false => rate.map_or(0.0, |rate| rate * 0.75),
+            let least = match (calls >= SHOWS, self.settling) {
+                (true, _) => 0.0,
+                (false, settling) => rate.unwrap_or(0.0) * if settling { 0.3 } else { 0.75 },
             };
+            // Of a meter without a rate a few calls say nothing at all.
+            if rate.is_none() && calls < SHOWS {
+                continue;
+            }
             let cut = match rate {
                 Some(rate) if recent => (bucket.since_cut * through * BELOW).min(rate * 0.95),
                 None if recent => bucket.since_cut * through * BELOW,

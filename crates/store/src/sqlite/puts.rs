@@ -26,7 +26,7 @@ pub(super) struct Puts {
 impl Puts {
     /// The lock beside this store; not taken yet.
     pub(super) fn beside(store: &Path) -> Self {
-        let file = super::beside(store, "workers").join("blobs.lock");
+        let file = super::beside(store, "workers").join("blobs.turn");
         Self { file, held: Mutex::default() }
     }
 

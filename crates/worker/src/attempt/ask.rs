@@ -3,6 +3,8 @@
 //! Owns what a call waits for, in this order: its prefixes' turns, one of the pool's calls, the
 //! run's budget, the endpoint's limit; and its record. What a reply or a failure leads to is the attempt's.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 use tribunal_core::{
     Attempt, CallKind, FailureClass, Outcome, UngradedReason, Usage, VerdictSource,
@@ -53,6 +55,8 @@ impl<'a> Turn<'a> {
         own: OwnMessages<'_>,
     ) -> Result<Result<Reply, CallFailure>, NotAsked> {
         let Asker { run, policy, stop, drain, calls, .. } = *self.asker;
+        // Nobody stands in line with a place that whoever is ahead may need.
+        self.call_place = None;
         let places = async {
             // The longer prefix first: whoever goes ahead with it may have to stand in line for the
             // shorter one, and never the other way round.
@@ -73,12 +77,13 @@ impl<'a> Turn<'a> {
         }
         // More leaves are claimed than calls may be in flight. One that has not begun when the pool
         // is to end goes back as it is.
-        let _call = tokio::select! {
+        let place_among_calls = tokio::select! {
             biased;
             () = stop.cancelled() => return Err(End::Release.into()),
             () = drain.cancelled(), if self.attempts.is_empty() => return Err(End::Release.into()),
-            call = calls.acquire() => call,
+            place = Arc::clone(calls).acquire_owned() => place,
         };
+        self.call_place = place_among_calls.ok();
         let held = if self.claim.budgeted { Some(self.pay(shared, own).await?) } else { None };
         let permit = tokio::select! {
             biased;
