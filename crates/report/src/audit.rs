@@ -9,7 +9,7 @@ use tribunal_audit::{
     metric::agreement::Measure,
 };
 
-use crate::page::{Connect, Page, PageError, Rendered};
+use crate::page::{Connect, Page, PageError, Rendered, visible};
 
 /// Size of the plot of cost against F1, in pixels.
 const PLOT: (f64, f64) = (420.0, 220.0);
@@ -73,7 +73,7 @@ pub fn audit_page(document: &AuditDocument) -> Result<Rendered, PageError> {
         title: &format!("Audit of {}", document.judge.name),
         styles: &[include_str!("../assets/audit.css")],
         scripts: &[include_str!("../assets/audit.js")],
-        data: Some(serde_json::to_string(&document.disagreements)?),
+        data: Some(visible(serde_json::to_value(&document.disagreements)?).to_string()),
         connect: Connect::Nowhere,
     };
     let measures = Measure::ALL.map(|measure| measure_row(document, measure)).into();

@@ -16,7 +16,7 @@ use minijinja::{
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-pub use self::escape::{escape, escape_json};
+pub use self::escape::{escape, escape_json, visible};
 
 /// Templates by name; one that stands between others is a file of `assets` and a line here.
 const TEMPLATES: &[(&str, &str)] = &[

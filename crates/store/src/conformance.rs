@@ -104,7 +104,7 @@ macro_rules! conformance_suite {
                 totals_count_every_attempt
                 text_survives
                 a_need_is_granted_after_the_wait
-                a_grant_reaches_half_a_second_ahead
+                grants_reach_half_a_second_ahead
                 a_large_need_is_not_starved
                 a_rejection_holds_every_worker
                 limits_fall_at_once_and_rise_slowly

@@ -3,6 +3,7 @@
 //! Owns the escapes for HTML and for JSON within HTML. What a terminal or a reader's eye would be
 //! misled by is made visible by the collector's `sanitize`.
 
+use serde_json::Value;
 use tribunal_collector::sanitize;
 
 /// The text as it may stand between tags and in quoted attributes. Control characters, escape
@@ -20,6 +21,18 @@ pub fn escape(text: &str) -> String {
         }
     }
     safe
+}
+
+/// The data with every text in it as [`escape`] would show it, for scripts that set text alone.
+pub fn visible(data: Value) -> Value {
+    match data {
+        Value::String(text) => Value::String(sanitize(&text)),
+        Value::Array(items) => items.into_iter().map(visible).collect(),
+        Value::Object(fields) => {
+            fields.into_iter().map(|(name, value)| (name, visible(value))).collect()
+        }
+        other => other,
+    }
 }
 
 /// JSON as it may stand in a `<script>`: no tag or comment can begin or end in it. It is the same

@@ -289,7 +289,7 @@ mod tests {
             (6_000.0, false, true, 5),
             (6_000.0, true, true, 30),
         ] {
-            let seconds = if limit < 100.0 { 1_200 } else { 300 };
+            let seconds = if limit < 100.0 { 3_600 } else { 300 };
             let counts = work(&[limit], seconds, charges, hinted, lag);
             let (used, rejected) =
                 (counts.admitted / counts.offered, counts.rejected / counts.admitted);
