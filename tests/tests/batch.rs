@@ -77,7 +77,7 @@ fn a_killed_batch_goes_on_and_its_table_recovers_the_rates() {
     assert_eq!((number(&plan, "/trees"), number(&plan, "/leaves")), (16, leaves));
     assert_eq!(sim.requests(), 0, "a plan asks nobody");
 
-    let mut killed = Running::start(workspace.command(&strs(&args)));
+    let killed = Running::start(workspace.command(&strs(&args)));
     wait_until("a third is asked", || sim.requests() >= leaves / 3);
     killed.kill();
     assert!(!workspace.file("out/batch.json").exists());

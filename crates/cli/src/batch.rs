@@ -14,10 +14,10 @@ use tribunal_core::{Rubric, RunId, ids::FieldHasher, run::GradeOptions};
 use tribunal_store::Store;
 
 use crate::{
-    budget::BudgetArgs,
     args::InputArgs,
+    budget::BudgetArgs,
     config::{Config, judge::ResolvedJudge},
-    prepare::{self, Draft},
+    prepare,
     trees::{
         manifest::{Manifest, Missing, Row},
         refuse, rubric,
@@ -144,6 +144,8 @@ fn job(row: &Row, options: &BatchOptions) -> anyhow::Result<Work> {
         resources_provided: grade.resources_provided,
         max_depth: options.max_depth,
         prompt_set: None,
+        selection: None,
+        canaries: None,
         fresh: options.fresh,
     })))
 }
@@ -185,7 +187,8 @@ pub(crate) async fn begin(
         let run = match known.get(&inputs) {
             Some(run) => BegunRun { run: run.clone(), new_tasks: 0 },
             None => {
-                let run = prepare::begin(draft, judge, &BudgetArgs::default(), fresh, store).await?;
+                let run =
+                    prepare::begin(draft, judge, &BudgetArgs::default(), fresh, store).await?;
                 let run = BegunRun { run: run.record.run.id, new_tasks: run.new_tasks };
                 known.insert(inputs, run.run.clone());
                 run

@@ -225,7 +225,7 @@ impl Ended<'_> {
         };
         let mut collected = tribunal_collector::collect(&**self.store, run, &options).await?;
         let prices = self.config.models.get(&collected.spec().judge.model).prices;
-        collected.set_cost(prices.map(|prices| prices.cost_usd(&collected.totals().usage)));
+        collected.set_prices(prices);
         collected.set_config(serde_json::to_value(self.config.show())?);
         Ok(collected)
     }

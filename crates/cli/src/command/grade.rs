@@ -60,18 +60,8 @@ pub(crate) struct GradeArgs {
 ///
 /// An input, the config, the store or the output folder cannot be used.
 pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Exit> {
-    let GradeArgs {
-        inputs,
-        judge,
-        store,
-        share,
-        pool,
-        budget,
-        calibration,
-        out,
-        tree,
-        fail_under,
-    } = args;
+    let GradeArgs { inputs, judge, store, share, pool, budget, calibration, out, tree, fail_under } =
+        args;
     let calibration = calibration.read()?;
     let config = context.load(&[inputs.flags(), store.flags(), pool.flags()].concat())?;
     let judge = prepare::judge(&judge, pool.rates, &config)?;

@@ -54,7 +54,7 @@ impl<'c> Runs<'c> {
         let store = self.store().await?;
         let mut collected = tribunal_collector::collect(&*store, run, &options).await?;
         let prices = self.config.models.get(&collected.spec().judge.model).prices;
-        collected.set_cost(prices.map(|prices| prices.cost_usd(&collected.totals().usage)));
+        collected.set_prices(prices);
         Ok(collected)
     }
 
