@@ -55,7 +55,7 @@ async fn the_manifest_lists_what_stands_beside_it() {
 
     let manifest = read_json(&out.join("run.json"));
     let listed = manifest["files"].as_array().expect("a list");
-    assert_eq!(listed.len(), 3);
+    assert_eq!(listed.len(), 4);
     for file in listed {
         let bytes = fs::read(out.join(file["name"].as_str().expect("a name"))).expect("there");
         assert_eq!(file["bytes"], bytes.len() as u64);
