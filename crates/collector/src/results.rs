@@ -2,7 +2,7 @@
 //!
 //! Owns what goes into such a table and what comes out. Per seed the mean over papers is taken,
 //! then mean and standard error over the complete seeds (PaperBench, arXiv 2504.01848, section
-//! 5): [`aggregate`]. Which trees make a row is [`rows`]'s, whether a curve over time has come to
+//! 5): [`aggregate`]. Which trees make a row is `rows`'s, whether a curve over time has come to
 //! rest [`plateau`]'s, text [`render`]'s, pictures [`plot`]'s. Nothing here reads a file.
 
 pub mod aggregate;

@@ -21,7 +21,7 @@ pub fn expected_max(k: u32) -> f64 {
     (at(0) + inner + at(STEPS)) * step / 3.0
 }
 
-/// The optimism of the best of `k` at accuracy `p` over `n` leaves: E[max]·√(p(1−p)/n). `None`
+/// The optimism of the best of `k` at accuracy `p` over `n` leaves: E\[max\]·√(p(1−p)/n). `None`
 /// for no leaves.
 pub fn optimism(k: u32, p: f64, n: u64) -> Option<f64> {
     (n > 0).then(|| expected_max(k) * (p * (1.0 - p) / n as f64).sqrt())
