@@ -43,6 +43,8 @@ e2e:
 	$(CARGO) build -p tribunal-cli
 	$(CARGO) nextest run -p tribunal-e2e
 
-## Benchmarks.
+## Benchmarks; the pool's table is written to tribunal-out/bench.md.
 bench:
+	$(CARGO) build --release -p tribunal-cli
+	$(CARGO) bench -p tribunal-e2e --bench pool
 	$(CARGO) bench -p tribunal-evidence --bench log

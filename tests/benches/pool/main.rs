@@ -10,7 +10,6 @@
     reason = "a benchmark prints what it measured"
 )]
 
-mod limits;
 mod measure;
 mod raw;
 mod scale;
@@ -29,8 +28,8 @@ const FILE: &str = "tribunal-out/bench.md";
 /// A section of the benchmark.
 type Section = fn(&Workload, &mut Table);
 
-const SECTIONS: [(&str, Section); 3] =
-    [("throughput", throughput::measure), ("scale", scale::measure), ("limits", limits::measure)];
+const SECTIONS: [(&str, Section); 2] =
+    [("throughput", throughput::measure), ("scale", scale::measure)];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).filter(|arg| arg != "--bench").collect();
