@@ -11,6 +11,7 @@ pub(crate) mod grade;
 pub(crate) mod judge;
 pub(crate) mod plan;
 pub(crate) mod prompt;
+pub(crate) mod report;
 pub(crate) mod rescore;
 pub(crate) mod rubric;
 pub(crate) mod schema;

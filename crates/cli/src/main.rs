@@ -9,6 +9,7 @@ mod config;
 mod document;
 mod engine;
 mod estimate;
+mod exhibits;
 mod exit;
 mod leaf;
 mod log;
@@ -24,7 +25,7 @@ use tribunal_core::RunState;
 use crate::{
     command::{
         Context, collect, config as config_command, control, evidence, explain, grade, judge, plan,
-        prompt, rescore, rubric, schema, sim, status, store, submit, work,
+        prompt, report, rescore, rubric, schema, sim, status, store, submit, work,
     },
     exit::{BAD_INPUT, Exit},
 };
@@ -77,6 +78,8 @@ enum Command {
     Store(store::StoreCommandArgs),
     /// Show everything that is known of one leaf of a run
     Explain(explain::ExplainArgs),
+    /// Write a run or a graded file as one page to look at
+    Report(report::ReportArgs),
     /// List what the judge would be shown of a submission
     Evidence(evidence::EvidenceArgs),
     /// Try a judge's endpoint
@@ -124,6 +127,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Weight(args) => control::weight(args, &context).await,
         Command::Store(args) => store::run(args, &context).await,
         Command::Explain(args) => explain::run(args, &context).await,
+        Command::Report(args) => report::run(args, &context).await,
         Command::Evidence(args) => evidence::run(args, &context).await,
         Command::Judge(args) => judge::run(args, &context).await,
         Command::Config(args) => config_command::run(args, json, context.config.as_deref()),

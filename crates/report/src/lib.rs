@@ -4,6 +4,11 @@
 //! files of `assets`, compiled in; every text from a rubric, a submission or a judge is escaped by
 //! [`page`]. It never calls a judge, never writes a file, and computes no score of its own.
 
+pub mod model;
 pub mod page;
+pub mod read;
+pub mod tree;
 
+pub use model::GradedTree;
 pub use page::{Page, PageError, Rendered};
+pub use tree::tree_page;

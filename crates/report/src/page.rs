@@ -19,7 +19,15 @@ use sha2::{Digest as _, Sha256};
 pub use self::escape::{escape, escape_json};
 
 /// Templates by name; one that stands between others is a file of `assets` and a line here.
-const TEMPLATES: &[(&str, &str)] = &[("base.html", include_str!("../assets/base.html"))];
+const TEMPLATES: &[(&str, &str)] = &[
+    ("base.html", include_str!("../assets/base.html")),
+    ("exhibit.html", include_str!("../assets/exhibit.html")),
+    ("leaf.html", include_str!("../assets/leaf.html")),
+    ("link.html", include_str!("../assets/link.html")),
+    ("shown.html", include_str!("../assets/shown.html")),
+    ("summary.html", include_str!("../assets/summary.html")),
+    ("tree.html", include_str!("../assets/tree.html")),
+];
 
 /// Colours, type, tables: what every page begins with.
 const BASE_CSS: &str = include_str!("../assets/base.css");

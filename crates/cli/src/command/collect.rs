@@ -15,7 +15,13 @@ use tribunal_core::{RunId, UngradedReason};
 use tribunal_store::Store;
 
 use crate::{
-    args::StoreArgs, command::Context, config::Config, engine, exit::Exit, output, progress::note,
+    args::StoreArgs,
+    command::{Context, report},
+    config::Config,
+    engine,
+    exit::Exit,
+    output,
+    progress::note,
 };
 
 /// Arguments of `tribunal collect`.
@@ -90,6 +96,7 @@ pub(crate) async fn finish(
     collected.set_cost(prices.map(|prices| prices.cost_usd(&collected.totals().usage)));
     collected.set_config(serde_json::to_value(config.show())?);
     export(&collected, &**store, out).await?;
+    let report = report::beside(&collected, store, out).await?;
     store.close().await?;
     if context.json {
         output::print_json(finish.command, &collected.document(Some(out)))?;
@@ -100,8 +107,17 @@ pub(crate) async fn finish(
         }
         output::print_text(&closing_table(&collected, style))?;
         output::print_text(&format!("results in {}\n", out.display()))?;
+        if let Some(report) = &report {
+            output::print_text(&format!("to look at them: {}\n", report.display()))?;
+        }
     }
     let state = collected.state();
+    if report.is_none() && !finish.quiet {
+        let run = &collected.record().run.id;
+        note(&format!(
+            "the run is too large for a page by itself; `tribunal report {run}` makes it"
+        ));
+    }
     if !finish.quiet
         && let Some(said) = advice(&collected)
     {
