@@ -15,6 +15,7 @@ pub(crate) mod report;
 pub(crate) mod rescore;
 pub(crate) mod rubric;
 pub(crate) mod schema;
+pub(crate) mod serve;
 pub(crate) mod sim;
 pub(crate) mod status;
 pub(crate) mod store;

@@ -25,7 +25,7 @@ use tribunal_core::RunState;
 use crate::{
     command::{
         Context, collect, config as config_command, control, evidence, explain, grade, judge, plan,
-        prompt, report, rescore, rubric, schema, sim, status, store, submit, work,
+        prompt, report, rescore, rubric, schema, serve, sim, status, store, submit, work,
     },
     exit::{BAD_INPUT, Exit},
 };
@@ -80,6 +80,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Write a run or a graded file as one page to look at
     Report(report::ReportArgs),
+    /// Serve the pages live from the store
+    Serve(serve::ServeArgs),
     /// List what the judge would be shown of a submission
     Evidence(evidence::EvidenceArgs),
     /// Try a judge's endpoint
@@ -128,6 +130,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Store(args) => store::run(args, &context).await,
         Command::Explain(args) => explain::run(args, &context).await,
         Command::Report(args) => report::run(args, &context).await,
+        Command::Serve(args) => serve::run(args, &context).await,
         Command::Evidence(args) => evidence::run(args, &context).await,
         Command::Judge(args) => judge::run(args, &context).await,
         Command::Config(args) => config_command::run(args, json, context.config.as_deref()),

@@ -12,6 +12,7 @@ use tribunal_core::{
     score::TreeScores,
     verdict::{Quote, Shown, Suspicion},
 };
+use tribunal_store::Label;
 
 /// A tree with its scores and leaves.
 #[derive(Debug)]
@@ -74,6 +75,8 @@ pub struct Leaf {
     pub graded_at: Option<String>,
     /// Every sample, this one included; empty where only one was asked for.
     pub votes: Vec<Vote>,
+    /// What people said of it, beside the judge.
+    pub labels: Vec<Label>,
     /// The calls, in order.
     pub attempts: Vec<Call>,
     /// The judge's raw answer.

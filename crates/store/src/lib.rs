@@ -8,6 +8,7 @@ pub mod clock;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod error;
+pub mod label;
 pub mod model;
 mod reach;
 mod record;
@@ -21,6 +22,7 @@ pub use budget::{
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::StoreError;
+pub use label::{Label, LabelKind, NewLabel};
 pub use model::ModelStore;
 pub use share::Weight;
 pub use sqlite::{SqliteOptions, SqliteStore};

@@ -13,7 +13,7 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tribunal_collector::{CollectOptions, Collected, check_writable, write_file};
-use tribunal_report::{GradedTree, read, tree_page};
+use tribunal_report::{GradedTree, compare_page, read, tree_page};
 use tribunal_store::Store;
 
 use crate::{
@@ -31,8 +31,9 @@ const BESIDE: &str = "report.html";
 /// Arguments of `tribunal report`.
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// A run's id or its beginning, or a graded tree in PaperBench's format
-    #[arg(value_name = "RUN|FILE", required = true, num_args = 1)]
+    /// A run's id or its beginning, or a graded tree in PaperBench's format; of several, the page
+    /// sets each against the first, leaf by leaf
+    #[arg(value_name = "RUN|FILE", required = true)]
     inputs: Vec<String>,
     /// The page's file [default: tribunal-out/RUN/report.html, or report.html for a file]
     #[arg(long, value_name = "FILE")]
@@ -72,7 +73,10 @@ pub(crate) async fn run(args: ReportArgs, context: &Context) -> anyhow::Result<E
         }
         _ => PathBuf::from(BESIDE),
     });
-    let html = tree_page(&trees[0], None)?.html;
+    let html = match &trees[..] {
+        [tree] => tree_page(tree, None)?.html,
+        trees => compare_page(trees, false)?.html,
+    };
     write_file(&out, html.as_bytes())?;
     let document = ReportDocument {
         out: out.display().to_string(),

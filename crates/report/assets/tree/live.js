@@ -7,16 +7,18 @@ function listen() {
   stream.addEventListener("leaves", (event) => {
     const { position, score, reason } = JSON.parse(event.data);
     const index = new Map(nodes.position.map((at, i) => [at, i]));
+    let panelIsOld = false;
     position.forEach((at, k) => {
       const i = index.get(at);
       if (i === undefined) return;
+      panelIsOld ||= i === view.selected && nodes.score[i] !== score[k];
       nodes.score[i] = score[k];
       nodes.reason[i] = reason[k] === null ? -1 : data.vocabulary.reasons.indexOf(reason[k]);
     });
     regrade();
     relist();
     drawIcicle();
-    if (position.includes(nodes.position[view.selected])) showPanel(view.selected);
+    if (panelIsOld) showPanel(view.selected);
   });
   stream.addEventListener("header", (event) => {
     const said = JSON.parse(event.data);

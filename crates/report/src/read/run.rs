@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use tribunal_collector::{CollectError, Collected};
 use tribunal_core::{Outcome, RunId, UngradedReason};
-use tribunal_store::{Store, StoreError, StoredVerdict};
+use tribunal_store::{Label, Store, StoreError, StoredVerdict, label::standing};
 
 use crate::model::{Call, Exhibit, GradedTree, Leaf, RunFacts, Vote, time};
 
@@ -73,6 +73,7 @@ pub async fn run(
 ) -> Result<GradedTree, ReadError> {
     let (id, rubric) = (&collected.record().run.id, collected.rubric());
     let mut stored = verdicts(store, id).await?;
+    let mut labels = labels(store, id).await?;
     let mut leaves = Vec::with_capacity(rubric.nodes().len());
     for (index, node) in rubric.nodes().iter().enumerate() {
         if !node.is_leaf() {
@@ -101,6 +102,7 @@ pub async fn run(
         if !full {
             leaf.reply = None;
         }
+        leaf.labels = labels.remove(&node.position()).unwrap_or_default();
         leaves.push(Some(leaf));
     }
     Ok(GradedTree {
@@ -174,6 +176,23 @@ async fn verdicts(
             found.entry(stored.position).or_default().push(stored);
         }
     }
+}
+
+/// The labels that stand, by position.
+async fn labels(store: &dyn Store, run: &RunId) -> Result<BTreeMap<u32, Vec<Label>>, StoreError> {
+    let mut all: Vec<Label> = Vec::new();
+    loop {
+        let page = store.labels(run, all.last().map_or(0, |label| label.seq), 1_000).await?;
+        if page.is_empty() {
+            break;
+        }
+        all.extend(page);
+    }
+    let mut found: BTreeMap<u32, Vec<Label>> = BTreeMap::new();
+    for label in standing(&all) {
+        found.entry(label.label.position).or_default().push(label.clone());
+    }
+    Ok(found)
 }
 
 /// The leaf of these samples, the first of which counts.

@@ -14,11 +14,15 @@ const LOW_AGREEMENT: f64 = 0.7;
 
 /// What a leaf's badges say, each a bit of [`Nodes`]' `flags`; the scripts know them by their
 /// place in this list.
-pub(super) const FLAGS: [(&str, fn(&Leaf) -> bool); 6] = [
+pub(super) const FLAGS: [(&str, fn(&Leaf) -> bool); 7] = [
     ("unverified quote", |leaf| leaf.quotes.iter().any(|quote| quote.verified == Some(false))),
     ("suspected injection", |leaf| !leaf.suspicions.is_empty()),
     ("disagreement", |leaf| leaf.agreement().is_some_and(|agreement| agreement < 1.0)),
     ("low agreement", |leaf| leaf.agreement().is_some_and(|agreement| agreement < LOW_AGREEMENT)),
+    ("human differs", |leaf| {
+        let scores = leaf.labels.iter().filter_map(|label| label.label.score);
+        scores.zip(std::iter::repeat(leaf.score)).any(|(human, judge)| judge != Some(human))
+    }),
     ("by rule", |leaf| leaf.decided_by == Some("rule")),
     ("reused", |leaf| leaf.decided_by == Some("reused")),
 ];

@@ -10,12 +10,14 @@ use tribunal_core::{BlobHash, FailureClass, LeafTask, LeaseId, RunState, WorkerI
 use super::{
     budget::{self, NewReservation, NewSettlement},
     claim::{self, ClaimedTask},
+    labels,
     lease::{self, Loss},
     outcome::{self, NewFailure, NewRelease, NewVerdict},
     prune, run, share,
 };
 use crate::{
     budget::{Amount, Budget, ReserveOutcome},
+    label::NewLabel,
     share::Weight,
     store::{CompleteOutcome, FailOutcome, Held, NewRun},
 };
@@ -68,6 +70,10 @@ pub(super) enum Request {
         workers: Vec<WorkerId>,
     },
     Prune(prune::Step),
+    Label {
+        run: i64,
+        label: NewLabel,
+    },
 }
 
 /// A worker that wants tasks.
@@ -99,6 +105,8 @@ pub(super) enum Answer {
     Failed(Vec<FailOutcome>),
     Stepped(prune::Stepped),
     Reserved(Vec<ReserveOutcome>),
+    /// Place and time of a label.
+    Labelled(u64, i64),
 }
 
 // === impl Request ===
@@ -167,6 +175,9 @@ async fn single(
         }
         Request::SetBudget { run, budget, spent } => {
             Answer::Count(budget::set(conn, *run, *budget, *spent).await?)
+        }
+        Request::Label { run, label } => {
+            Answer::Labelled(labels::append(conn, *run, label, now).await?, now)
         }
         Request::Prune(step) => Answer::Stepped(prune::step(conn, step, now).await?),
         Request::Retry { run, classes } => Answer::Count(run::retry(conn, *run, classes).await?),
