@@ -231,6 +231,8 @@ fn trees_are_set_side_by_side() {
     assert_eq!(browser.value("document.images.length + (window.acted ?? 0)"), json!(0));
     let table = browser.value("document.querySelector('#trees tbody tr:last-child').textContent");
     assert!(table.as_str().is_some_and(|row| row.contains("29 of 30")), "{table}");
+    let heads = browser.value("document.querySelector('#trees thead').textContent");
+    assert!(heads.as_str().is_some_and(|heads| heads.contains("F1, A being true")), "{heads}");
     browser.value("document.querySelector('#differences th button').click()");
     assert_eq!(browser.complaints(), [""; 0]);
 

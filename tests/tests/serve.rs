@@ -115,10 +115,22 @@ fn leaves_are_labelled_blind_and_undone() {
     };
     assert_eq!(scores(&export("")), (json!(true), json!(1.0), json!(false)));
     assert_eq!(scores(&export("?author=bob")), (json!(true), json!(0.0), json!(false)));
+    // The audit reads it, and what it learns of the judge stands on the report.
+    std::fs::write(workspace.file("human.json"), export("").to_string()).expect("written");
+    let arguments = ["--judge", &run, "--human", "human.json", "--save", "cal.json", "--json"];
+    let audited = workspace.run(&[&["audit"][..], &arguments].concat());
+    assert_exit(&audited, 0);
+    assert_eq!(tribunal_e2e::number(&tribunal_e2e::document(&audited), "/leaves"), 1);
+    let report = ["report", &run, "--calibration", "cal.json", "--out", "corrected.html"];
+    assert_exit(&workspace.run(&report), 0);
+    assert!(workspace.read("corrected.html").contains("As humans would score it"));
+
     let collected = workspace.run(&["collect", &run, "--out", "again", "--quiet"]);
     assert_exit(&collected, 0);
     assert_eq!(workspace.json("again/run.json")["root"], workspace.json("out/run.json")["root"]);
     browser.open(&format!("{}/runs/{run}#leaf=0", served.url));
+    let card = browser.value("document.getElementById('overruled').textContent");
+    assert!(card.as_str().is_some_and(|card| card.contains("1 leaves graded by people")), "{card}");
     browser
         .until("document.querySelector('#panel .body')?.textContent.includes('cyd, settling it')");
 }

@@ -81,6 +81,9 @@ fn a_gullible_judge_is_found_out() {
     assert_eq!(number(&workspace.json("out/run.json"), "/canaries/failed"), 3);
     assert_eq!(number(&workspace.json("out/scored_tree.json"), "/canaries/failed"), 3);
     assert_eq!(workspace.json("out/grader_output.json")["canaries_failed"], 3);
+    assert!(
+        workspace.read("out/report.html").contains("CANARIES FAILED: the judge answered 3 of 6")
+    );
     let run = fooled["run"].as_str().expect("a run");
     let text = workspace.run(&["collect", run, "--out", "out"]);
     let text = String::from_utf8_lossy(&text.stdout).into_owned();

@@ -61,6 +61,7 @@ async function show() {
   at("undo").disabled = history.length === 0;
   at("judge").replaceChildren();
   await fill("evidence", `${base}/leaves/${leaf.position}/evidence`);
+  at("evidence").querySelector("details")?.setAttribute("open", "");
 }
 
 async function fill(id, address) {

@@ -6,23 +6,21 @@ use std::collections::HashMap;
 
 use minijinja::Value;
 use serde::Serialize;
-use tribunal_audit::metric::{
-    interval::cluster::{ClusterSum, clustered},
-    paired::mcnemar::Discordant,
-};
+use tribunal_audit::metric::{agreement::Confusion, paired::mcnemar::Discordant};
 use tribunal_core::{Category, Score};
 
 use crate::{
     model::{GradedTree, Leaf},
     page::{Connect, Page, PageError, Rendered},
     plot::{self, Point, Spot},
+    sampling::{LEVEL, Sampled, sampled},
 };
-
-/// The level of every interval on the page.
-const LEVEL: f64 = 0.95;
 
 /// Scores further apart than this differ; what is closer is how decimals are written.
 const DIFFERENT: f64 = 1e-9;
+
+/// A score from which a leaf counts as passed, where only passed and failed are told apart.
+const PASSED: f64 = 0.5;
 
 /// Trees that cannot be compared.
 #[derive(Debug, thiserror::Error)]
@@ -77,9 +75,9 @@ struct Against {
     /// McNemar's exact two-sided p.
     p: f64,
     /// Difference of the roots over the leaves graded in both: this one less the first.
-    difference: Option<f64>,
-    low: Option<f64>,
-    high: Option<f64>,
+    difference: Option<Sampled>,
+    /// Macro F1 with the first as the truth; `None` where the first is a run's.
+    f1: Option<f64>,
 }
 
 /// A leaf on which the trees differ.
@@ -109,6 +107,8 @@ struct Context<'c> {
     rows: &'c [Row],
     same: usize,
     missing: usize,
+    /// Whether the first tree is the truth that the others are held against.
+    truth: bool,
     level: f64,
     plot: Value,
     over_time: Option<Value>,
@@ -145,7 +145,7 @@ pub fn compare_page(trees: &[GradedTree], served: bool) -> Result<Rendered, Comp
     let page = Page {
         template: "compare.html",
         title: &title,
-        styles: &[include_str!("../assets/compare.css")],
+        styles: &[include_str!("../assets/plot.css"), include_str!("../assets/compare.css")],
         scripts: &[include_str!("../assets/compare.js")],
         data: None,
         connect: if served { Connect::Server } else { Connect::Nowhere },
@@ -159,6 +159,7 @@ pub fn compare_page(trees: &[GradedTree], served: bool) -> Result<Rendered, Comp
         rows: &rows,
         same,
         missing,
+        truth: trees[0].run.is_none(),
         level: LEVEL,
         served,
     };
@@ -202,12 +203,9 @@ fn against(
     let differs = |(_, a, b): &&(f64, f64, f64)| (a - b).abs() > DIFFERENT;
     let discordant =
         Discordant::count(scores.iter().filter(differs).map(|(_, a, b)| (a > b, b > a)));
-    let sums: Vec<ClusterSum> = scores
-        .iter()
-        .map(|(share, a, b)| ClusterSum { hits: share * (b - a), total: *share })
-        .collect();
-    let estimate = clustered(&sums);
-    let interval = estimate.map(|estimate| estimate.interval(LEVEL).within((-1.0, 1.0)));
+    let differences = scores.iter().map(|(share, a, b)| (*share, b - a));
+    let passed = |score: f64| score >= PASSED;
+    let agreement = Confusion::count(scores.iter().map(|(_, a, b)| (passed(*a), passed(*b))));
     Ok(Against {
         aligned: pairs.len(),
         graded: scores.len(),
@@ -216,9 +214,8 @@ fn against(
         lower: discordant.first,
         higher: discordant.second,
         p: discordant.exact_p(),
-        difference: estimate.map(|estimate| estimate.mean),
-        low: interval.map(|interval| interval.low),
-        high: interval.map(|interval| interval.high),
+        difference: sampled(differences, (-1.0, 1.0)),
+        f1: agreement.f1().filter(|_| first.run.is_none()),
     })
 }
 
@@ -330,13 +327,18 @@ fn over_time(columns: &[Column]) -> Option<String> {
     (points.len() >= 2).then(|| plot(&points))
 }
 
-/// Scores against cost; `None` below two runs whose cost is known and not nothing.
+/// What the judges' agreement with the first tree costs, their macro F1, where that is no run's;
+/// else the roots. `None` below two runs whose cost is known and not nothing.
 fn against_cost(columns: &[Column]) -> Option<String> {
+    let f1 = |c: &Column| c.against.as_ref().and_then(|against| against.f1);
+    let agreement = columns.iter().any(|column| f1(column).is_some());
     let point = |c: &Column| {
         let x = c.cost_usd.filter(|cost| *cost > 0.0)?;
-        Some(Point { name: c.letter.to_string(), x, y: c.root.score? })
+        let y = if agreement { f1(c)? } else { c.root.score? };
+        Some(Point { name: c.letter.to_string(), x, y })
     };
     let points: Vec<Point> = columns.iter().filter_map(point).collect();
-    let plot = |points: &[Point]| plot::scatter("Score against cost", "US dollars", "root", points);
-    (points.len() >= 2).then(|| plot(&points))
+    let (title, y_axis) =
+        if agreement { ("F1 against cost", "F1") } else { ("Score against cost", "root") };
+    (points.len() >= 2).then(|| plot::scatter(title, "US dollars", y_axis, &points))
 }

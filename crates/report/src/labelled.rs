@@ -70,6 +70,19 @@ pub fn of_leaf(labels: &[Label], position: u32) -> Vec<Label> {
     standing(labels).into_iter().filter(of_leaf).cloned().collect()
 }
 
+/// The grade that people's standing labels of one leaf give it, for a reader who overrules the
+/// judge: what was settled last, else what all who gave one agree on. Unlike in [`human_grades`], who
+/// had seen the verdict counts too.
+pub fn overruling(standing: &[Label]) -> Option<f64> {
+    let settled = standing.iter().filter(|label| label.label.kind == LabelKind::Adjudication);
+    if let Some(last) = settled.max_by_key(|label| label.seq) {
+        return last.label.score;
+    }
+    let mut scores = standing.iter().filter_map(|label| label.label.score);
+    let first = scores.next()?;
+    scores.all(|score| (score - first).abs() <= DIFFERENT).then_some(first)
+}
+
 /// What stands of each leaf.
 fn by_leaf(labels: &[Label]) -> BTreeMap<u32, Vec<&Label>> {
     let mut leaves: BTreeMap<u32, Vec<&Label>> = BTreeMap::new();
@@ -151,11 +164,13 @@ mod tests {
             (2, "bob", Given, None, true),
         ]);
         assert_eq!(disputed(&differ), [1]);
+        assert_eq!((overruling(&differ[..2]), overruling(&differ[2..])), (None, Some(1.0)));
         assert_eq!(scores(&differ, None), [None, Some(1.0)]);
         assert_eq!(scores(&differ, Some("bob")), [Some(0.0), None]);
         let mut settled = differ;
         settled.extend(list(&[(1, "cyd", Adjudication, Some(0.0), false)]));
         assert_eq!(disputed(&settled), [0; 0]);
+        assert_eq!(overruling(&[&settled[..2], &settled[4..]].concat()), Some(0.0));
         assert_eq!(scores(&settled, None), [Some(0.0), Some(1.0)]);
         let seen = list(&[(1, "ann", Given, Some(1.0), false)]);
         assert_eq!(scores(&seen, None), [None, None], "given in sight of the judge");

@@ -11,6 +11,8 @@ pub mod model;
 pub mod page;
 pub mod plot;
 pub mod read;
+pub mod results;
+mod sampling;
 pub mod serve;
 pub mod tree;
 
@@ -18,4 +20,5 @@ pub use audit::audit_page;
 pub use compare::compare_page;
 pub use model::GradedTree;
 pub use page::{Page, PageError, Rendered};
+pub use results::results_page;
 pub use tree::tree_page;

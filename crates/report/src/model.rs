@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use serde::Serialize;
+use tribunal_audit::calibration::CorrectedRoot;
 use tribunal_collector::{GradeDocument, ScoreSummary};
 use tribunal_core::{
     Attempt, Node, Outcome, Rubric, RunSpec, UngradedReason, Verdict,
@@ -44,6 +45,9 @@ pub struct RunFacts {
     pub reason: String,
     /// When it was recorded, RFC 3339.
     pub created_at: Option<String>,
+    /// The root as humans would score it, by what is known of the judge's errors; `None` without a
+    /// calibration.
+    pub corrected: Option<CorrectedRoot>,
 }
 
 /// What is known of a leaf: that of its first sample counts.
@@ -197,6 +201,13 @@ impl GradedTree {
     /// The leaf's score, as the trees of the core ask for it.
     pub fn score(&self, node: &Node) -> Option<f64> {
         self.leaf(self.rubric.by_position(node.position())?)?.score
+    }
+
+    /// Sets the corrected score of a run; a file has none.
+    pub fn set_corrected(&mut self, corrected: Option<CorrectedRoot>) {
+        if let Some(run) = &mut self.run {
+            run.corrected = corrected;
+        }
     }
 
     /// Whether a simulated judge answered, or was to.

@@ -28,6 +28,7 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("exhibit.html", include_str!("../assets/exhibit.html")),
     ("leaf.html", include_str!("../assets/leaf.html")),
     ("link.html", include_str!("../assets/link.html")),
+    ("results.html", include_str!("../assets/results.html")),
     ("runs.html", include_str!("../assets/runs.html")),
     ("shown.html", include_str!("../assets/shown.html")),
     ("summary.html", include_str!("../assets/summary.html")),

@@ -84,7 +84,7 @@ pub fn dots(title: &str, series: &[String], rows: &[(String, Vec<Option<Spot>>)]
 /// Points in a plane, named beside them. Both axes begin at the smallest value that is there.
 pub fn scatter(title: &str, x_axis: &str, y_axis: &str, points: &[Point]) -> String {
     const HEIGHT: f64 = 320.0;
-    let (left, bottom) = (70.0, HEIGHT - 44.0);
+    let (left, bottom) = (70.0, HEIGHT - 48.0);
     let range = |values: &dyn Fn(&Point) -> f64| {
         let low = points.iter().map(values).fold(f64::INFINITY, f64::min);
         let high = points.iter().map(values).fold(f64::NEG_INFINITY, f64::max);
@@ -113,6 +113,14 @@ pub fn scatter(title: &str, x_axis: &str, y_axis: &str, points: &[Point]) -> Str
             left - 6.0,
             y(value) + 4.0
         );
+        let value = x_range.0 + share * (x_range.1 - x_range.0);
+        let _ = write!(
+            svg,
+            "<text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+            x(value),
+            bottom + 16.0,
+            tick_words(value)
+        );
     }
     for point in points {
         let (at, up) = (x(point.x), y(point.y));
@@ -122,6 +130,12 @@ pub fn scatter(title: &str, x_axis: &str, y_axis: &str, points: &[Point]) -> Str
     }
     svg.push_str("</svg>");
     svg
+}
+
+/// About three digits that count.
+fn tick_words(value: f64) -> String {
+    let digits = 2 - value.abs().max(1e-6).log10().floor() as i32;
+    format!("{value:.*}", digits.clamp(0, 6) as usize)
 }
 
 fn open(title: &str, height: f64) -> String {

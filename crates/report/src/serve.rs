@@ -19,6 +19,7 @@ use axum::{
     routing::get,
 };
 use tokio::{net::TcpListener, sync::Semaphore};
+use tribunal_audit::calibration::CorrectedRoot;
 use tribunal_collector::{CollectOptions, Collected, collect};
 use tribunal_core::{Prices, RunId};
 use tribunal_store::{Store, StoreError};
@@ -44,6 +45,9 @@ const MOST_BYTES: usize = 64 << 10;
 /// The prices of a model, `None` where they are not known.
 pub type PricesOf = Box<dyn Fn(&str) -> Option<Prices> + Send + Sync>;
 
+/// The corrected root of a run; `None` where nothing is known of its judge's errors.
+pub type Correction = Box<dyn Fn(&Collected) -> Option<CorrectedRoot> + Send + Sync>;
+
 /// What the server is made of.
 pub struct Sources {
     /// Runs and labels.
@@ -52,6 +56,8 @@ pub struct Sources {
     pub exhibits: Arc<dyn Exhibits>,
     /// What calls cost.
     pub prices: PricesOf,
+    /// What humans would give a run, where that is known of its judge.
+    pub correct: Correction,
     /// The root's coverage from which a finished run is complete, in [0, 1].
     pub coverage_floor: f64,
 }
@@ -112,7 +118,8 @@ fn router(guard: Guard, from: Sources) -> Router {
 async fn tree(State(app): Shared, Path(run): Path<String>) -> Result<Response, ServeError> {
     let run = app.run(&run).await?;
     let collected = app.collected(&run).await?;
-    let tree = read::run(&*app.from.store, &collected, None, false).await?;
+    let mut tree = read::run(&*app.from.store, &collected, None, false).await?;
+    tree.set_corrected((app.from.correct)(&collected));
     let links =
         vec![("/".to_owned(), "Runs".to_owned()), (format!("/runs/{run}/desk"), "Desk".to_owned())];
     let served = Served { run: format!("/runs/{run}"), links };

@@ -17,7 +17,7 @@ use crate::{
     page::{Connect, Page, PageError, Rendered},
 };
 
-const STYLES: [&str; 1] = [include_str!("../assets/tree.css")];
+const STYLES: [&str; 2] = [include_str!("../assets/plot.css"), include_str!("../assets/tree.css")];
 
 const SCRIPTS: [&str; 7] = [
     include_str!("../assets/tree/model.js"),

@@ -111,10 +111,10 @@ pub(crate) async fn finish(
     collected.set_prices(prices);
     collected.set_config(serde_json::to_value(config.show())?);
     export(&collected, &**store, out).await?;
-    let report = report::beside(&collected, store, out).await?;
-    store.close().await?;
     let known = finish.calibration.as_ref();
     let corrected = known.map(|known| calibration::correct(known, &collected));
+    let report = report::beside(&collected, store, corrected.as_ref(), out).await?;
+    store.close().await?;
     if context.json {
         let document = collected.document(Some(out));
         output::print_json(finish.command, &CalibratedDocument { document, corrected })?;

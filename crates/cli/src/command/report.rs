@@ -12,12 +12,19 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
+use tribunal_audit::{Calibration, calibration::CorrectedRoot};
 use tribunal_collector::{CollectOptions, Collected, check_writable, write_file};
 use tribunal_report::{GradedTree, compare_page, read, tree_page};
 use tribunal_store::Store;
 
 use crate::{
-    args::StoreArgs, command::Context, config::Config, engine, exhibits::StoreExhibits, exit::Exit,
+    args::StoreArgs,
+    calibration::{self, CalibrationArgs},
+    command::Context,
+    config::Config,
+    engine,
+    exhibits::StoreExhibits,
+    exit::Exit,
     output,
 };
 
@@ -42,6 +49,8 @@ pub(crate) struct ReportArgs {
     #[arg(long)]
     full: bool,
     #[command(flatten)]
+    calibration: CalibrationArgs,
+    #[command(flatten)]
     store: StoreArgs,
 }
 
@@ -63,9 +72,10 @@ pub(crate) struct ReportDocument {
 /// No such run, a file that is no graded tree, or the page cannot be written.
 pub(crate) async fn run(args: ReportArgs, context: &Context) -> anyhow::Result<Exit> {
     let config = context.load(&args.store.flags())?;
+    let calibration = args.calibration.read()?;
     let mut trees = Vec::new();
     for input in &args.inputs {
-        trees.push(tree(input, args.full, &config).await?);
+        trees.push(tree(input, args.full, calibration.as_ref(), &config).await?);
     }
     let out = args.out.unwrap_or_else(|| match &trees[..] {
         [GradedTree { run: Some(run), .. }] => {
@@ -91,10 +101,19 @@ pub(crate) async fn run(args: ReportArgs, context: &Context) -> anyhow::Result<E
 }
 
 /// The tree that the user names: a file that is there, else a run.
-async fn tree(input: &str, full: bool, config: &Config) -> anyhow::Result<GradedTree> {
+async fn tree(
+    input: &str,
+    full: bool,
+    calibration: Option<&Calibration>,
+    config: &Config,
+) -> anyhow::Result<GradedTree> {
     let path = Path::new(input);
     if path.exists() {
         ensure!(path.is_file(), "{input} is a folder; name the file `grader_output.json` in it");
+        ensure!(
+            calibration.is_none(),
+            "{input} is a file, which does not say how its judge was asked: --calibration needs a run"
+        );
         let bytes = fs::read(path).with_context(|| format!("{input} cannot be read"))?;
         return Ok(read::graded_file(input, &bytes, full)?);
     }
@@ -105,8 +124,12 @@ async fn tree(input: &str, full: bool, config: &Config) -> anyhow::Result<Graded
     let found = engine::find_run(&store, input).await;
     let run = found.with_context(|| format!("there is no file {input}"))?;
     let collected = collected(&store, &run, config).await?;
+    if let Some(calibration) = calibration {
+        calibration::check(calibration, collected.spec())?;
+    }
     let exhibits = StoreExhibits::new(Arc::clone(&store));
-    let tree = read::run(&*store, &collected, Some(&exhibits), full).await?;
+    let mut tree = read::run(&*store, &collected, Some(&exhibits), full).await?;
+    tree.set_corrected(calibration.map(|known| calibration::correct(known, &collected)));
     store.close().await?;
     Ok(tree)
 }
@@ -133,6 +156,7 @@ pub(crate) async fn collected(
 pub(crate) async fn beside(
     collected: &Collected,
     store: &Arc<dyn Store>,
+    corrected: Option<&CorrectedRoot>,
     out: &Path,
 ) -> anyhow::Result<Option<PathBuf>> {
     if collected.summary().root.leaves > MOST_LEAVES_BESIDE {
@@ -140,7 +164,8 @@ pub(crate) async fn beside(
     }
     check_writable(out)?;
     let exhibits = StoreExhibits::new(Arc::clone(store));
-    let tree = read::run(&**store, collected, Some(&exhibits), false).await?;
+    let mut tree = read::run(&**store, collected, Some(&exhibits), false).await?;
+    tree.set_corrected(corrected.cloned());
     let path = out.join(BESIDE);
     write_file(&path, tree_page(&tree, None)?.html.as_bytes())?;
     Ok(Some(path))

@@ -13,7 +13,13 @@ use tokio::{net::TcpListener, signal::unix::SignalKind};
 use tribunal_report::serve::{Guard, Sources, serve};
 
 use crate::{
-    args::StoreArgs, command::Context, engine, exhibits::StoreExhibits, exit::Exit, output,
+    args::StoreArgs,
+    calibration::{self, CalibrationArgs},
+    command::Context,
+    engine,
+    exhibits::StoreExhibits,
+    exit::Exit,
+    output,
     progress::note,
 };
 
@@ -31,6 +37,8 @@ pub(crate) struct ServeArgs {
     /// A file with the token that readers need; an address that is not loopback gets one without
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    calibration: CalibrationArgs,
 }
 
 /// The document of `tribunal serve`, printed when it listens.
@@ -47,6 +55,7 @@ pub(crate) struct ServeDocument {
 /// The store cannot be used, or the address cannot be listened at.
 pub(crate) async fn run(args: ServeArgs, context: &Context) -> anyhow::Result<Exit> {
     let config = Arc::new(context.load(&args.store.flags())?);
+    let calibration = args.calibration.read()?;
     let store = engine::existing_store(&config).await?;
     let store = store.with_context(|| {
         format!("there is no store at {}; `tribunal grade` makes one", config.store.url)
@@ -68,6 +77,12 @@ pub(crate) async fn run(args: ServeArgs, context: &Context) -> anyhow::Result<Ex
     let from = Sources {
         exhibits: Arc::new(StoreExhibits::new(Arc::clone(&store))),
         prices: Box::new(move |model| known.models.get(model).prices),
+        correct: Box::new(move |collected| {
+            let known = calibration.as_ref()?;
+            // Runs of other judges are served too: theirs are not corrected.
+            calibration::check(known, collected.spec()).ok()?;
+            Some(calibration::correct(known, collected))
+        }),
         coverage_floor: config.run.coverage_floor,
         store: Arc::clone(&store),
     };

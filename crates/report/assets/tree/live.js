@@ -23,6 +23,7 @@ function listen() {
   stream.addEventListener("header", (event) => {
     const said = JSON.parse(event.data);
     document.getElementById("root-score").textContent = said.root;
+    document.getElementById("root-interval").textContent = said.interval;
     document.getElementById("root-coverage").textContent = said.coverage;
     const cost = document.getElementById("cost");
     if (cost) cost.textContent = said.cost;

@@ -112,7 +112,9 @@ function outcome(i) {
 
 const flagsOf = (i) => data.vocabulary.flags.filter((_, bit) => (nodes.flags[i] >> bit) & 1);
 
-// Numbers as the rest of the page has them: a share is rounded down, so that 100.0% is all of it.
+// Numbers as the rest of the page has them: only all of it is 100.0%.
 const asScore = (value) => value.toFixed(4);
-const asShare = (value) => `${(Math.min(Math.floor(value * 1000 + 1e-9) / 10, value < 1 ? 99.9 : 100)).toFixed(1)}%`;
+const asShare = (value) => `${Math.min(value * 100, value < 1 ? 99.9 : 100).toFixed(1)}%`;
+// As wide as a column: bounds have two places.
+const asShort = (i) => (now.missing[i] > 0 ? `${now.lower[i].toFixed(2)}–${now.upper[i].toFixed(2)}` : asScore(now.lower[i]));
 const asSpan = (i) => (now.missing[i] > 0 ? `${asScore(now.lower[i])}–${asScore(now.upper[i])}` : asScore(now.lower[i]));

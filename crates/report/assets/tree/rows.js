@@ -84,7 +84,7 @@ function makeRow(i) {
   for (const flag of leaf ? flagsOf(i) : []) row.append(badge(flag));
   row.append(bar(i));
   row.append(element("span", "number share", asShare(now.share[i])));
-  row.append(element("span", "number score", leaf && scoreOf(i) === null ? "–" : asSpan(i).replace(/(\d\.\d\d)\d\d/g, "$1")));
+  row.append(element("span", "number score", leaf && scoreOf(i) === null ? "–" : asShort(i)));
   const points = element("span", "number points", (now.share[i] * now.lower[i]).toFixed(4));
   points.title = `adds ${(now.share[i] * now.lower[i]).toFixed(6)} to the root, lacks ${lost(i).toFixed(6)}`;
   row.append(points);

@@ -7,11 +7,13 @@ use tribunal_collector as text;
 
 const NOTHING: &str = "–";
 
-/// Makes the filters known to the templates: `score`, `percent`, `signed`, `thousands`, `usd`,
+/// Makes the filters known to the templates: `score`, `percent`, `share`, `signed`, `thousands`, `usd`,
 /// `duration`, `short`, `urlencoded`.
 pub(super) fn add(environment: &mut Environment<'static>) {
     environment.add_filter("score", |value: Value| number(&value, |n| format!("{n:.4}")));
     environment.add_filter("percent", |value: Value| number(&value, text::percent));
+    environment
+        .add_filter("share", |value: Value| number(&value, |n| format!("{:.1}%", n * 100.0)));
     environment.add_filter("signed", |value: Value| number(&value, |n| format!("{n:+.4}")));
     environment.add_filter("usd", |value: Value| number(&value, |n| format!("${n:.4}")));
     environment.add_filter("thousands", |value: Value| match value.as_i64() {

@@ -232,6 +232,7 @@ fn facts(collected: &Collected) -> RunFacts {
         spec: collected.spec().clone(),
         reason: collected.record().reason.clone(),
         created_at: time(collected.record().created_ms),
+        corrected: None,
     }
 }
 

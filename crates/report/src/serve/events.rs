@@ -20,6 +20,7 @@ use tribunal_core::{Outcome, RunId};
 use tribunal_store::Progress;
 
 use super::{App, ServeError, Shared};
+use crate::sampling::sampled;
 
 /// Between two looks at the store.
 pub(super) const EVERY: Duration = Duration::from_millis(500);
@@ -60,6 +61,7 @@ struct Leaves {
 struct Header {
     state: &'static str,
     root: String,
+    interval: String,
     coverage: String,
     cost: String,
     outcomes: Vec<(String, u64)>,
@@ -162,9 +164,21 @@ impl Header {
                 Some(score) => format!("{score:.4}"),
                 None => format!("{:.4}–{:.4}", root.lower, root.upper),
             },
+            interval: root_interval(collected),
             coverage: percent(root.coverage),
             cost: collected.cost_usd().map_or("–".to_owned(), |cost| format!("${cost:.4}")),
             outcomes,
         }
     }
+}
+
+/// The root's interval, as it stands above the tree.
+fn root_interval(collected: &Collected) -> String {
+    let rubric = collected.rubric();
+    let shares = rubric.weight_shares();
+    let leaves = rubric
+        .leaves()
+        .filter_map(|(index, _)| Some((shares[index], collected.outcome(index).score()?)));
+    let found = sampled(leaves, (0.0, 1.0));
+    found.map_or("–".to_owned(), |found| format!("{:.4} to {:.4}", found.low, found.high))
 }

@@ -3,12 +3,19 @@
 //!
 //! Owns the choice and the order. Numbers come from the collector.
 
+use minijinja::Value;
 use serde::Serialize;
-use tribunal_collector::{GradeState, ScoreSummary};
-use tribunal_core::{Category, Score};
+use tribunal_audit::calibration::CorrectedRoot;
+use tribunal_collector::{Canaries, GradeState};
+use tribunal_core::{Category, Rubric, Score, score::TreeScores};
 
 use super::nodes::FLAGS;
-use crate::model::{GradedTree, RunFacts};
+use crate::{
+    labelled::overruling,
+    model::{GradedTree, RunFacts},
+    plot::{self, Spot},
+    sampling::{Sampled, sampled},
+};
 
 /// What the template shows above the tree.
 #[derive(Debug, Serialize)]
@@ -19,8 +26,13 @@ pub(super) struct Header<'t> {
     run: bool,
     banners: Vec<Banner>,
     root: Score,
-    by_category: Vec<(&'static str, Score, u32)>,
-    first_level: Vec<(&'t str, f64, Score)>,
+    /// Of the root over the leaves that are graded.
+    interval: Option<Sampled>,
+    corrected: Option<&'t CorrectedRoot>,
+    overruled: Option<Overruled>,
+    by_category: Vec<CategoryRow>,
+    /// The categories as a plot, of the numbers in the rows.
+    plot: Option<Value>,
     /// Leaves by outcome, each with its count.
     outcomes: Vec<(String, u64)>,
     /// Leaves with a badge, each with its count.
@@ -28,6 +40,24 @@ pub(super) struct Header<'t> {
     spend: Option<Spend>,
     facts: Vec<(String, String)>,
     hashes: Vec<(&'static str, String)>,
+}
+
+/// A category alone.
+#[derive(Debug, Serialize)]
+struct CategoryRow {
+    name: &'static str,
+    score: Score,
+    interval: Option<Sampled>,
+}
+
+/// The root with people's grades in the judge's place, where they gave one.
+#[derive(Debug, Serialize)]
+struct Overruled {
+    root: Score,
+    /// Leaves that people have graded.
+    graded: usize,
+    /// Those of them that they see differently.
+    different: usize,
 }
 
 /// What a reader must know first.
@@ -54,25 +84,23 @@ struct Spend {
 
 impl<'t> Header<'t> {
     pub(super) fn of(tree: &'t GradedTree) -> Header<'t> {
-        let shares = tree.rubric.weight_shares();
-        let nodes = tree.rubric.nodes();
-        let summary = &tree.summary;
-        let first_level = tree.rubric.children(0).map(|child| {
-            (nodes[child].requirements.as_str(), shares[child], *tree.scores.node(child))
-        });
         let leaves = || tree.leaves.iter().flatten();
         let badge = |(name, holds): (&'static str, fn(&crate::model::Leaf) -> bool)| {
             let count = leaves().filter(|leaf| holds(leaf)).count() as u64;
             (count > 0).then_some((name, count))
         };
+        let by_category = by_category(tree);
         Header {
             name: &tree.name,
             title: &tree.rubric.root().requirements,
             run: tree.run.is_some(),
             banners: banners(tree),
-            root: summary.root,
-            by_category: by_category(summary),
-            first_level: first_level.collect(),
+            root: tree.summary.root,
+            interval: interval(tree, &tree.rubric),
+            corrected: tree.run.as_ref().and_then(|run| run.corrected.as_ref()),
+            overruled: Overruled::of(tree),
+            plot: (by_category.len() > 1).then(|| Value::from_safe_string(plot(&by_category))),
+            by_category,
             outcomes: outcomes(tree),
             badges: FLAGS.into_iter().filter_map(badge).collect(),
             spend: tree.run.as_ref().map(Spend::of),
@@ -82,12 +110,34 @@ impl<'t> Header<'t> {
     }
 }
 
-fn by_category(summary: &ScoreSummary) -> Vec<(&'static str, Score, u32)> {
+/// Of the root of this part of the tree's rubric.
+fn interval(tree: &GradedTree, part: &Rubric) -> Option<Sampled> {
+    let shares = part.weight_shares();
+    let leaves = part.leaves().filter_map(|(index, leaf)| Some((shares[index], tree.score(leaf)?)));
+    sampled(leaves, (0.0, 1.0))
+}
+
+fn by_category(tree: &GradedTree) -> Vec<CategoryRow> {
     let found = |category: Category| {
-        let score = (*summary.by_category.get(&category)?)?;
-        Some((category.name(), score, score.leaves))
+        let score = (*tree.summary.by_category.get(&category)?)?;
+        let interval = tree.rubric.only(category).and_then(|part| interval(tree, &part));
+        Some(CategoryRow { name: category.name(), score, interval })
     };
     Category::ALL.into_iter().filter_map(found).collect()
+}
+
+fn plot(rows: &[CategoryRow]) -> String {
+    let spot = |row: &CategoryRow| {
+        let Score { score, lower, upper, .. } = row.score;
+        let (low, high) = match row.interval.filter(|_| score.is_some()) {
+            Some(interval) => (interval.low, interval.high),
+            None => (lower, upper),
+        };
+        Spot { value: score, low, high }
+    };
+    let rows: Vec<_> =
+        rows.iter().map(|row| (row.name.to_owned(), vec![Some(spot(row))])).collect();
+    plot::dots("Scores by category", &["score".to_owned()], &rows)
 }
 
 fn outcomes(tree: &GradedTree) -> Vec<(String, u64)> {
@@ -129,6 +179,10 @@ fn banners(tree: &GradedTree) -> Vec<Banner> {
             say("warn", format!("The run is paused: {reason}. {missing}."));
         }
         Some((state, _)) => say("warn", format!("The run is {state}: {missing}.")),
+    }
+    let canaries = tree.run.as_ref().and_then(|run| run.document.canaries.as_ref());
+    if let Some(warning) = canaries.and_then(Canaries::warning) {
+        say("bad", warning);
     }
     let suspected = tree.leaves.iter().flatten().filter(|leaf| !leaf.suspicions.is_empty()).count();
     if suspected > 0 {
@@ -172,6 +226,30 @@ fn hashes(run: &RunFacts) -> Vec<(&'static str, String)> {
         ("rubric", spec.rubric.hash.to_string()),
         ("submission", spec.submission.hash.to_string()),
     ]
+}
+
+// === impl Overruled ===
+
+impl Overruled {
+    /// `None` where nobody has graded anything.
+    fn of(tree: &GradedTree) -> Option<Overruled> {
+        let own = |index: usize| overruling(&tree.leaf(index)?.labels);
+        let graded = || tree.rubric.leaves().filter_map(|(index, _)| Some((index, own(index)?)));
+        let different = |(index, human): &(usize, f64)| {
+            tree.leaf(*index).and_then(|leaf| leaf.score) != Some(*human)
+        };
+        (graded().next().is_some()).then(|| {
+            let scores = TreeScores::compute(&tree.rubric, |leaf| {
+                let index = tree.rubric.by_position(leaf.position())?;
+                own(index).or_else(|| tree.leaf(index)?.score)
+            });
+            Overruled {
+                root: *scores.root(),
+                graded: graded().count(),
+                different: graded().filter(different).count(),
+            }
+        })
+    }
 }
 
 // === impl Spend ===
