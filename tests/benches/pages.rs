@@ -24,11 +24,11 @@ const ACTS: [(&str, &str, &str); 9] = [
     ("open all groups", "click('expand')", "click('collapse')"),
     ("scroll to the end of all", "tree.scrollTop = tree.scrollHeight", "tree.scrollTop = 0"),
     ("open a leaf", "key('n')", ""),
+    ("what if it passed", "click('flip')", "click('whatif-undo')"),
     ("move to the next row", "key('ArrowDown')", ""),
     ("search", "type('zebra 77')", "type('')"),
     ("filter by outcome", "choose('filter-outcome', 'failed')", "choose('filter-outcome', '')"),
     ("largest loss first", "choose('order', 'lost')", "choose('order', '')"),
-    ("what if it passed", "click('flip')", "click('whatif-undo')"),
     ("icicle", "click('icicle-toggle')", "click('icicle-toggle')"),
 ];
 

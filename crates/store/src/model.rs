@@ -32,6 +32,7 @@ use crate::{
 
 mod budget;
 mod claim;
+mod labels;
 mod prune;
 mod queue;
 mod quota;
@@ -442,14 +443,7 @@ impl Store for ModelStore {
     }
 
     async fn append_label(&self, run: &RunId, label: NewLabel) -> Result<Label, StoreError> {
-        label.check()?;
-        let at_ms = self.clock.now_ms();
-        let mut tables = self.tables();
-        tables.run(run)?;
-        tables.labelled += 1;
-        let label = Label { seq: tables.labelled, at_ms, label };
-        tables.run(run)?.labels.push(label.clone());
-        Ok(label)
+        self.tables().append_label(run, label, self.clock.now_ms())
     }
 
     async fn labels(

@@ -414,12 +414,7 @@ impl Store for SqliteStore {
     }
 
     async fn append_label(&self, run: &RunId, label: NewLabel) -> Result<Label, StoreError> {
-        label.check()?;
-        let seq = self.seq(run).await?;
-        match self.writer.send(Request::Label { run: seq, label: label.clone() }).await? {
-            Answer::Labelled(seq, at_ms) => Ok(Label { seq, at_ms, label }),
-            _ => Err(self.wrong_answer()),
-        }
+        self.append(run, label).await
     }
 
     async fn labels(

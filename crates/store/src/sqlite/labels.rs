@@ -4,8 +4,31 @@
 
 use sqlx::{Row, SqliteConnection, SqlitePool};
 
-use super::read::damaged;
-use crate::label::{Label, LabelKind, NewLabel};
+use tribunal_core::RunId;
+
+use super::{
+    SqliteStore,
+    read::damaged,
+    request::{Answer, Request},
+};
+use crate::{
+    error::StoreError,
+    label::{Label, LabelKind, NewLabel},
+};
+
+// === impl SqliteStore ===
+
+impl SqliteStore {
+    /// Appends the label through the writer.
+    pub(super) async fn append(&self, run: &RunId, label: NewLabel) -> Result<Label, StoreError> {
+        label.check()?;
+        let seq = self.seq(run).await?;
+        match self.writer.send(Request::Label { run: seq, label: label.clone() }).await? {
+            Answer::Labelled(seq, at_ms) => Ok(Label { seq, at_ms, label }),
+            _ => Err(self.wrong_answer()),
+        }
+    }
+}
 
 /// Appends the label and returns its place.
 pub(super) async fn append(
