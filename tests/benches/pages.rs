@@ -109,8 +109,8 @@ fn graded() -> Value {
     let leaf = |i: usize| {
         json!({"id": format!("leaf-{i}"), "weight": 1 + i % 3, "sub_tasks": [],
             "requirements": format!("What the paper calls step {i} has been implemented as described."),
-            "task_category": if i % 2 == 0 { "Code Development" } else { "Code Execution" },
-            "score": if i % 3 == 0 { 0 } else { 1 }, "valid_score": true,
+            "task_category": if i.is_multiple_of(2) { "Code Development" } else { "Code Execution" },
+            "score": if i.is_multiple_of(3) { 0 } else { 1 }, "valid_score": true,
             "explanation": format!("{}It is the word zebra {i}.", words.repeat(5))})
     };
     let group = |g: usize| inner(format!("g{g}"), (g * 20..g * 20 + 20).map(leaf).collect());

@@ -32,10 +32,9 @@ pub struct Browser {
 fn chromium() -> Option<PathBuf> {
     let paths = std::env::var_os("PATH")?;
     let names = ["chromium", "chromium-browser", "google-chrome"];
-    let found = std::env::split_paths(&paths)
-        .flat_map(|folder| names.map(|name| folder.join(name)))
-        .find(|path| path.is_file());
-    found
+    let folders: Vec<PathBuf> = std::env::split_paths(&paths).collect();
+    let mut candidates = folders.iter().flat_map(|folder| names.map(|name| folder.join(name)));
+    candidates.find(|path| path.is_file())
 }
 
 // === impl Browser ===

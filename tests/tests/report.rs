@@ -28,8 +28,8 @@ fn graded(leaves: usize, hostile: bool) -> Value {
             if hostile && i == 3 { HOSTILE.to_owned() } else { format!("Leaf {i} is there.") };
         json!({
             "id": format!("leaf-{i}"), "requirements": text.clone(), "weight": 1 + i % 3,
-            "sub_tasks": [], "task_category": if i % 2 == 0 { "Code Development" } else { "Code Execution" },
-            "score": if i % 3 == 0 { 0 } else { 1 }, "valid_score": true,
+            "sub_tasks": [], "task_category": if i.is_multiple_of(2) { "Code Development" } else { "Code Execution" },
+            "score": if i.is_multiple_of(3) { 0 } else { 1 }, "valid_score": true,
             "explanation": format!("{text} It is the word {}.", "zebra ".repeat(usize::from(i == 7))),
             "judge_metadata": {"evidence": [
                 {"file": text, "lines": "1", "quote": text, "verified": false}]},

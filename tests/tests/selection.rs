@@ -97,6 +97,11 @@ fn every_method_chooses_the_files_that_count() {
         assert_eq!(sim.stat("rankings"), rankings, "{method}");
         assert_eq!((number(&graded, "/calls/judge"), sim.requests()), (LEAVES, LEAVES + rankings));
 
+        // What is cached was planned, about: files that siblings share are, a leaf's own are not.
+        let cached = |document: &Value| number(document, "/tokens/cached");
+        let (planned, found) = (cached(&plan), cached(&graded));
+        assert!(planned.abs_diff(found) * 4 <= found, "{method}: {planned} planned, {found} found");
+
         let used = if method == "auto" { "lexical-shared" } else { method };
         let shared = used.ends_with("-shared");
         let mut groups: Vec<BTreeSet<Vec<String>>> = vec![BTreeSet::new(), BTreeSet::new()];

@@ -44,6 +44,21 @@ fn canaries_are_asked_about_and_count_nowhere() {
     let runs = workspace.runs();
     let status = runs.iter().find(|status| status["run"] == run).expect("the run");
     assert_eq!((number(status, "/leaves"), number(status, "/done")), (LEAVES, LEAVES));
+    // Each can be explained as a leaf can, by its name.
+    for n in 0..6 {
+        let name = format!("canary-{n}");
+        let explained = workspace.run(&["explain", run, &name, "--prompt", "--json"]);
+        assert_exit(&explained, 0);
+        let explained = document(&explained);
+        assert_eq!(explained["requirements"], canaries["results"][n]["requirements"]);
+        assert_eq!(explained["score"], explained["canary_expected"], "{explained:#}");
+        let question = explained["prompt"].as_array().and_then(|messages| messages.last());
+        let question = question.expect("a question").to_string();
+        let criterion = explained["requirements"].to_string();
+        assert!(question.contains(criterion.trim_matches('"')), "{question}");
+    }
+    let unknown = workspace.run(&["explain", run, "canary-6"]);
+    assert_exit(&unknown, 2);
     let again = workspace.run_grade(&sim.base_url, &CANARIES);
     assert_eq!((document(&again), sim.requests() - asked), (graded, LEAVES + 6));
 }
@@ -81,6 +96,11 @@ fn a_gullible_judge_is_found_out() {
     assert_eq!(number(&workspace.json("out/run.json"), "/canaries/failed"), 3);
     assert_eq!(number(&workspace.json("out/scored_tree.json"), "/canaries/failed"), 3);
     assert_eq!(workspace.json("out/grader_output.json")["canaries_failed"], 3);
+    let leaves = workspace.read("out/leaves.csv");
+    let mut lines = csv::Reader::from_reader(leaves.as_bytes());
+    let column = lines.headers().expect("a header").iter().position(|c| c == "canaries_failed");
+    let column = column.expect("the column");
+    assert!(lines.records().all(|line| &line.expect("a line")[column] == "3"));
     assert!(
         workspace.read("out/report.html").contains("CANARIES FAILED: the judge answered 3 of 6")
     );

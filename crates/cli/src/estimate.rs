@@ -22,6 +22,8 @@ pub(crate) struct Group {
     pub(crate) prefix: u64,
     /// Tokens of their own messages together.
     pub(crate) own: u64,
+    /// Those of them that are cached: files that siblings share, behind the prefix.
+    pub(crate) own_cached: u64,
 }
 
 /// Tokens of a reply.
@@ -65,7 +67,8 @@ impl Estimate {
     pub(crate) fn of(groups: &[Group], reply: ReplySize) -> Estimate {
         let calls: u64 = groups.iter().map(|group| group.leaves).sum();
         let input = groups.iter().map(|group| group.leaves * group.prefix + group.own).sum();
-        let cached = groups.iter().map(|g| g.leaves.saturating_sub(1) * cacheable(g.prefix)).sum();
+        let cached = |g: &Group| g.leaves.saturating_sub(1) * cacheable(g.prefix) + g.own_cached;
+        let cached = groups.iter().map(cached).sum();
         let replies = |tokens: f64| (calls as f64 * tokens).round() as u64;
         let usage = |cached, output| Usage { input, cached, output };
         Estimate {
@@ -74,6 +77,16 @@ impl Estimate {
             expected: usage(cached, replies(reply.expected)),
             high: usage(0, calls * reply.cap),
         }
+    }
+}
+
+// === impl Group ===
+
+impl Group {
+    /// Counts that one of its leaves finds `files` tokens cached behind the prefix: a sibling's
+    /// question, which begins with the same files, went ahead.
+    pub(crate) fn follows(&mut self, files: u64) {
+        self.own_cached += cacheable(self.prefix + files) - cacheable(self.prefix);
     }
 }
 
@@ -105,7 +118,7 @@ mod tests {
 
     #[test]
     fn one_leaf_of_a_group_reads_the_prefix() {
-        let group = |leaves, prefix, own| Group { leaves, prefix, own };
+        let group = |leaves, prefix, own| Group { leaves, prefix, own, ..Group::default() };
         let groups = [group(10, 10_000, 3_000), group(1, 50_000, 400), group(5, 1_000, 500)];
         let estimate = Estimate::of(&groups, ReplySize { expected: 500.0, cap: 2_048 });
         assert_eq!(estimate.calls, 16);
@@ -114,6 +127,15 @@ mod tests {
         assert_eq!(estimate.expected, Usage { input, cached, output: 8_000 });
         assert_eq!(estimate.low, Usage { input, cached, output: 4_000 });
         assert_eq!(estimate.high, Usage { input, cached: 0, output: 16 * 2_048 });
+    }
+
+    #[test]
+    fn files_that_siblings_share_are_read_once() {
+        let mut group = Group { leaves: 3, prefix: 10_000, own: 15_300, ..Group::default() };
+        (0..2).for_each(|_| group.follows(5_000));
+        let reply = ReplySize { expected: 500.0, cap: 2_048 };
+        // Each of the two that follow finds 117 steps of 128 cached.
+        assert_eq!(Estimate::of(&[group], reply).expected.cached, 2 * 117 * 128);
     }
 
     #[test]
@@ -141,7 +163,7 @@ mod tests {
         ) {
             let groups: Vec<Group> = groups
                 .into_iter()
-                .map(|(leaves, prefix, own)| Group { leaves, prefix, own })
+                .map(|(leaves, prefix, own)| Group { leaves, prefix, own, own_cached: own / 2 })
                 .collect();
             let Estimate { low, expected, high, .. } =
                 Estimate::of(&groups, ReplySize { expected: cap as f64 * share, cap });

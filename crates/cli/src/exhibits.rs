@@ -80,10 +80,8 @@ impl StoreExhibits {
     ) -> Result<Vec<Source>, String> {
         let evidence = recorded::evidence(&*self.store, hash, shown.shrunk).await;
         let pool = evidence.map_err(|error| error.to_string())?.pool;
-        let (Some(pool), Some(index)) = (pool, recorded.rubric.by_position(position)) else {
-            return Ok(Vec::new());
-        };
-        let selected = recorded.selected(&*self.store, pool, index, &shown.selected).await;
+        let Some(pool) = pool else { return Ok(Vec::new()) };
+        let selected = recorded.selected(&*self.store, pool, position, &shown.selected).await;
         let selected = selected.map_err(|error| error.to_string())?;
         Ok(selected.files.into_iter().map(of_file).collect())
     }

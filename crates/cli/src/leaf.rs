@@ -5,7 +5,7 @@
 
 use std::{convert::Infallible, fmt, str::FromStr};
 
-use tribunal_core::{Category, Rubric};
+use tribunal_core::{Category, Rubric, canary};
 
 /// Places that are named where an id stands at several.
 const PLACES_SHOWN: usize = 20;
@@ -161,6 +161,16 @@ fn ambiguous(id: &str, found: &[usize], graded: &Rubric) -> LeafError {
 
 // === impl LeafName ===
 
+impl LeafName {
+    /// The position of the canary that this names, where a run has so many: `canary-N`, which is
+    /// also its id in the queue.
+    pub(crate) fn canary(&self, planted: usize) -> Option<u32> {
+        let LeafName::Id(id) = self else { return None };
+        let n: usize = id.strip_prefix("canary-")?.parse().ok()?;
+        (n < planted).then_some(canary::FIRST_POSITION + u32::try_from(n).ok()?)
+    }
+}
+
 impl FromStr for LeafName {
     type Err = Infallible;
 
@@ -236,6 +246,15 @@ mod tests {
             assert!(said.contains("#0 to #4") && said.contains(unknown), "{said}");
         }
         assert!(all("3").expect_err("none").contains("leaf number 3 is '#3'"));
+    }
+
+    #[test]
+    fn a_canary_has_a_name_where_it_is_planted() {
+        let canary = |name: &str| name.parse().map(|name: LeafName| name.canary(2));
+        assert_eq!(canary("canary-1"), Ok(Some(canary::FIRST_POSITION + 1)));
+        for name in ["canary-2", "canary-", "canary-x", "#1", "1"] {
+            assert_eq!(canary(name), Ok(None), "{name}");
+        }
     }
 
     #[test]

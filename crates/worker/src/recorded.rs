@@ -148,10 +148,8 @@ impl RecordedRun {
         position: u32,
         shown: &Shown,
     ) -> Result<Vec<(&'static str, String)>, ContextError> {
-        let leaf = self.rubric.by_position(position);
-        let leaf = leaf.and_then(|index| Some((index, self.rubric.nodes()[index].category?)));
-        let (index, category) = leaf
-            .ok_or_else(|| unusable(&self.id, format!("it has no leaf at position {position}")))?;
+        let (rubric, index) = self.leaf(position).ok_or_else(|| self.no_leaf(position))?;
+        let category = rubric.nodes()[index].category.ok_or_else(|| self.no_leaf(position))?;
         let hash = match shown.evidence {
             Some(hash) => hash,
             None => self.evidence_hash(category)?,
@@ -160,33 +158,38 @@ impl RecordedRun {
         let form = shown.reply_form.unwrap_or(self.spec.judge.reply_form);
         let pool = evidence.pool.take();
         let files = match pool {
-            Some(pool) => self.selected(store, pool, index, &shown.selected).await?.files,
+            Some(pool) => self.selected(store, pool, position, &shown.selected).await?.files,
             None => Vec::new(),
         };
-        let prompts = self.prompts(form);
+        let prompts = self.prompts_about(rubric, form);
         let failed = |error| unusable(&self.id, error);
         let shared = prompts.shared(evidence).map_err(failed)?;
         let leaf = prompts.leaf(index, &files).map_err(|error| unusable(&self.id, error))?;
         Ok(vec![("system", shared.system), ("user", shared.shared), ("user", leaf)])
     }
 
-    /// What the leaf at `index` was shown of a pool. `recorded` are the paths that its verdict
+    /// What the leaf at this position was shown of a pool. `recorded` are the paths that its verdict
     /// records; a judge's ranking is only known by them, and nothing is shown while there are none.
     ///
     /// # Errors
     ///
-    /// The store's.
+    /// The store's; or the run has no leaf at this position.
     pub async fn selected(
         &self,
         store: &dyn Store,
         pool: Pool,
-        index: usize,
+        position: u32,
         recorded: &[String],
     ) -> Result<Selected, ContextError> {
+        let (rubric, index) = self.leaf(position).ok_or_else(|| self.no_leaf(position))?;
         let selector = Selector::new(pool);
         let ranking = selector.method().asks_judge().then_some(recorded);
-        let group = selector.group(&self.rubric, index);
-        selector.select(store, &self.rubric, &group, ranking).await
+        let group = selector.group(rubric, index);
+        selector.select(store, rubric, &group, ranking).await
+    }
+
+    fn no_leaf(&self, position: u32) -> ContextError {
+        unusable(&self.id, format!("it has no leaf at position {position}"))
     }
 }
 

@@ -8,8 +8,13 @@ mod render;
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use clap::Args;
-use tribunal_core::{Attempt, Prices, Rubric, RunId, RunSpec, verdict::Shown};
+use tribunal_core::{
+    Attempt, Prices, Rubric, RunId, RunSpec,
+    canary::{self, Canary},
+    verdict::Shown,
+};
 use tribunal_evidence::Evidence;
 use tribunal_store::{RunRecord, Store, StoredVerdict};
 use tribunal_worker::recorded::{self, RecordedRun};
@@ -20,7 +25,7 @@ use crate::{
     command::Context,
     engine,
     exit::Exit,
-    leaf::{self, LeafName},
+    leaf::{self, LeafError, LeafName},
     output,
 };
 
@@ -29,7 +34,7 @@ use crate::{
 pub(crate) struct ExplainArgs {
     /// The run's id, or its beginning
     run: String,
-    /// The leaf: `#N`, its index as `tribunal rubric show` counts, or its id
+    /// The leaf: `#N`, its index as `tribunal rubric show` counts, or its id; `canary-N` is a canary
     leaf: LeafName,
     /// Show the prompt too, rendered again as it went to the judge
     #[arg(long)]
@@ -46,10 +51,12 @@ struct Found {
     run: RunId,
     record: RunRecord,
     spec: RunSpec,
-    /// The rubric as graded.
+    /// The rubric as graded; a canary's own where one was asked about.
     rubric: Rubric,
     /// Index of the leaf among its nodes.
     index: usize,
+    /// Where the leaf stands among the run's tasks.
+    position: u32,
     /// `None` where the leaf is not in the queue.
     stored: Option<StoredVerdict>,
     attempts: Vec<Attempt>,
@@ -68,20 +75,16 @@ pub(crate) async fn run(args: ExplainArgs, context: &Context) -> anyhow::Result<
     let store = engine::store_with_runs(&config).await?;
     let run = engine::find_run(&store, &args.run).await?;
     let recorded = RecordedRun::load(&*store, run.clone()).await?;
-    let index = {
-        let RunSpec { rubric, .. } = &recorded.spec;
-        let bytes = store.blob(rubric.hash).await?;
-        leaf::find(&args.leaf, &recorded.rubric, &Rubric::parse(&rubric.name, &bytes)?)?
-    };
-    let position = recorded.rubric.nodes()[index].position();
+    let position = position(&store, &recorded, &args.leaf).await?;
     let stored = stored(&store, &run, position).await?;
     let sample = stored.as_ref().map_or(0, |stored| stored.sample);
     let shown = shown(stored.as_ref());
     let evidence = match &shown {
-        Some(shown) => evidence(&store, &recorded, index, shown).await?,
+        Some(shown) => evidence(&store, &recorded, position, shown).await?,
         None => None,
     };
-    let RecordedRun { spec, rubric, .. } = recorded;
+    let (rubric, index) = recorded.leaf(position).context("the run has no such leaf")?;
+    let (rubric, spec) = (rubric.clone(), recorded.spec);
     let found = Found {
         record: store.run(&run).await?,
         attempts: store.attempts(&run, position, sample).await?,
@@ -90,6 +93,7 @@ pub(crate) async fn run(args: ExplainArgs, context: &Context) -> anyhow::Result<
         spec,
         rubric,
         index,
+        position,
         stored,
         evidence,
     };
@@ -108,6 +112,22 @@ pub(crate) async fn run(args: ExplainArgs, context: &Context) -> anyhow::Result<
     Ok(Exit::Complete)
 }
 
+/// The position of the leaf that `name` means. A run's canaries have names that only a leaf with the
+/// same id comes before.
+async fn position(
+    store: &Arc<dyn Store>,
+    run: &RecordedRun,
+    name: &LeafName,
+) -> anyhow::Result<u32> {
+    let RunSpec { rubric, canaries, .. } = &run.spec;
+    let bytes = store.blob(rubric.hash).await?;
+    let found = leaf::find(name, &run.rubric, &Rubric::parse(&rubric.name, &bytes)?);
+    match (found, name.canary(canaries.len())) {
+        (Err(LeafError::Unknown { .. }), Some(position)) => Ok(position),
+        (found, _) => Ok(run.rubric.nodes()[found?].position()),
+    }
+}
+
 /// What the store has of the first sample of the leaf at this position.
 async fn stored(
     store: &Arc<dyn Store>,
@@ -119,17 +139,17 @@ async fn stored(
     Ok(page.into_iter().next().filter(|stored| stored.position == position))
 }
 
-/// The evidence that the leaf at `index` was shown, files that were chosen for it included.
+/// The evidence that the leaf at this position was shown, files that were chosen for it included.
 async fn evidence(
     store: &Arc<dyn Store>,
     run: &RecordedRun,
-    index: usize,
+    position: u32,
     shown: &Shown,
 ) -> anyhow::Result<Option<Evidence>> {
     let Some(hash) = shown.evidence else { return Ok(None) };
     let mut evidence = recorded::evidence(&**store, hash, shown.shrunk).await?;
     if let Some(pool) = evidence.pool.clone() {
-        let selected = run.selected(&**store, pool, index, &shown.selected).await?;
+        let selected = run.selected(&**store, pool, position, &shown.selected).await?;
         evidence.tokens += selected.tokens;
         evidence.records = evidence.records_with(selected.records);
     }
@@ -151,9 +171,9 @@ async fn prompt(
     if found.verdict().is_some() && shown.is_none() {
         return Ok(None);
     }
-    let (position, shown) = (found.node().position(), shown.cloned().unwrap_or_default());
+    let shown = shown.cloned().unwrap_or_default();
     let recorded = RecordedRun::load(&**store, found.run.clone()).await?;
-    let messages = recorded.messages(&**store, position, &shown).await?;
+    let messages = recorded.messages(&**store, found.position, &shown).await?;
     let message = |(role, content)| MessageDocument { role, content };
     Ok(Some(messages.into_iter().map(message).collect()))
 }
@@ -163,6 +183,12 @@ async fn prompt(
 impl Found {
     fn node(&self) -> &tribunal_core::Node {
         &self.rubric.nodes()[self.index]
+    }
+
+    /// The canary that was asked about; `None` where a leaf of the rubric was.
+    fn canary(&self) -> Option<&Canary> {
+        let n = self.position.checked_sub(canary::FIRST_POSITION)?;
+        self.spec.canaries.get(n as usize)
     }
 
     fn verdict(&self) -> Option<&tribunal_core::Verdict> {

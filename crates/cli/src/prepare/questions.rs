@@ -180,8 +180,8 @@ pub(crate) async fn questions(
     let mut reused: BTreeMap<Category, Group> = BTreeMap::new();
     let mut settled = Settled::default();
     let (mut over, mut first_over) = (0_u64, None);
-    // The parents whose leaves share a ranking that is counted.
-    let mut ranked = BTreeSet::new();
+    // The parents whose leaves share files, and one of them reads the files for all.
+    let mut read = BTreeSet::new();
     let tasks: Vec<(usize, LeafTask)> = draft.tasks().collect();
     let open = match &known {
         Some(known) => known.open(&tasks).await?,
@@ -203,6 +203,7 @@ pub(crate) async fn questions(
                 leaves: group.leaves + 1,
                 prefix: models_own(prefix),
                 own: group.own + models_own(own),
+                ..*group
             };
         };
         match open {
@@ -221,9 +222,11 @@ pub(crate) async fn questions(
         category.longest_tokens = category.longest_tokens.max(models_own(prefix + own));
         let group = groups.entry(task.category).or_default();
         question(group);
-        if let Some(chosen) = chosen.filter(|chosen| chosen.method.asks_judge()) {
+        if let Some(chosen) = chosen {
             let parent = draft.rubric.nodes()[index].parent();
-            if !chosen.method.is_shared() || ranked.insert((task.category, parent)) {
+            if chosen.method.is_shared() && !read.insert((task.category, parent)) {
+                group.follows(models_own(chosen.tokens as u64));
+            } else if chosen.method.asks_judge() {
                 settled.rankings += 1;
                 group.leaves += 1;
                 group.own += models_own(draft.sizes.own(index));

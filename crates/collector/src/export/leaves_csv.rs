@@ -9,7 +9,7 @@ use tribunal_core::VerdictSource;
 
 use super::{Context, Format, LeafRecord, file::AtomicFile, file::WholeFile};
 
-const COLUMNS: [&str; 22] = [
+const COLUMNS: [&str; 23] = [
     "index",
     "position",
     "id",
@@ -30,6 +30,7 @@ const COLUMNS: [&str; 22] = [
     "evidence",
     "model",
     "simulated",
+    "canaries_failed",
     "run",
     "requirements",
 ];
@@ -70,6 +71,7 @@ impl Format for LeavesCsv<'_> {
             }
             _ => String::new(),
         };
+        let failed = self.context.collected.canaries().map(|canaries| canaries.failed);
         let score = leaf.outcome.score();
         let outcome = if score.is_some() { "graded" } else { "ungraded" };
         let record: [String; COLUMNS.len()] = [
@@ -93,6 +95,7 @@ impl Format for LeavesCsv<'_> {
             evidence,
             leaf.model().to_owned(),
             leaf.simulated().to_string(),
+            failed.map_or_else(String::new, |failed| failed.to_string()),
             self.context.collected.record.run.id.to_string(),
             node.requirements.clone(),
         ];

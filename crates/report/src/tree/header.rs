@@ -9,7 +9,7 @@ use tribunal_audit::calibration::CorrectedRoot;
 use tribunal_collector::{Canaries, GradeState};
 use tribunal_core::{Category, Rubric, Score, score::TreeScores};
 
-use super::nodes::FLAGS;
+use super::nodes::{FLAGS, Flag};
 use crate::{
     labelled::overruling,
     model::{GradedTree, RunFacts},
@@ -85,7 +85,7 @@ struct Spend {
 impl<'t> Header<'t> {
     pub(super) fn of(tree: &'t GradedTree) -> Header<'t> {
         let leaves = || tree.leaves.iter().flatten();
-        let badge = |(name, holds): (&'static str, fn(&crate::model::Leaf) -> bool)| {
+        let badge = |(name, holds): Flag| {
             let count = leaves().filter(|leaf| holds(leaf)).count() as u64;
             (count > 0).then_some((name, count))
         };

@@ -12,9 +12,12 @@ use crate::model::{GradedTree, Leaf};
 /// An agreement of votes below this share is low: two of three.
 const LOW_AGREEMENT: f64 = 0.7;
 
+/// A badge's words, and whether a leaf has it.
+pub(super) type Flag = (&'static str, fn(&Leaf) -> bool);
+
 /// What a leaf's badges say, each a bit of [`Nodes`]' `flags`; the scripts know them by their
 /// place in this list.
-pub(super) const FLAGS: [(&str, fn(&Leaf) -> bool); 7] = [
+pub(super) const FLAGS: [Flag; 7] = [
     ("unverified quote", |leaf| leaf.quotes.iter().any(|quote| quote.verified == Some(false))),
     ("suspected injection", |leaf| !leaf.suspicions.is_empty()),
     ("disagreement", |leaf| leaf.agreement().is_some_and(|agreement| agreement < 1.0)),
@@ -100,8 +103,7 @@ impl Nodes {
 
 /// The bits of a leaf's badges.
 pub(super) fn flags(leaf: &Leaf) -> u32 {
-    let set =
-        |(bit, (_, holds)): (usize, &(&str, fn(&Leaf) -> bool))| u32::from(holds(leaf)) << bit;
+    let set = |(bit, (_, holds)): (usize, &Flag)| u32::from(holds(leaf)) << bit;
     FLAGS.iter().enumerate().map(set).sum()
 }
 

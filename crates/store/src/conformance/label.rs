@@ -8,7 +8,14 @@ use crate::{
 
 fn label(position: u32, author: &str, score: Option<f64>) -> NewLabel {
     let (author, note) = (author.to_owned(), format!("'{position}' — \u{1b}"));
-    NewLabel { position, author, kind: LabelKind::Label, score, note, blind: position % 2 == 0 }
+    NewLabel {
+        position,
+        author,
+        kind: LabelKind::Label,
+        score,
+        note,
+        blind: position.is_multiple_of(2),
+    }
 }
 
 /// Labels come back as they were appended, in order, each run's apart, and a verdict stays as it is.

@@ -8,7 +8,7 @@ pub(super) mod parts;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tribunal_core::{
-    Attempt, Category, FailureClass, RunId, RunState, UngradedReason, Usage, VerdictSource,
+    Attempt, Category, FailureClass, RunId, RunState, UngradedReason, Usage, VerdictSource, canary,
 };
 
 use self::parts::{
@@ -32,9 +32,11 @@ pub(crate) struct ExplainDocument {
     pub(super) model: String,
     /// Whether a simulated judge answered, or is to.
     pub(super) simulated: bool,
-    /// The leaf's `#N`; null for a group that is graded as one.
+    /// The leaf's `#N`; null for a group that is graded as one, and for a canary.
     pub(super) leaf: Option<u32>,
-    /// Depth-first position of the node in the unpruned rubric.
+    /// The only right score of a canary; null for a leaf of the rubric.
+    pub(super) canary_expected: Option<f64>,
+    /// Depth-first position of the node in the unpruned rubric; of a canary, its position in the queue.
     pub(super) position: u32,
     /// 0-based sample.
     pub(super) sample: u32,
@@ -50,7 +52,7 @@ pub(crate) struct ExplainDocument {
     pub(super) fine_category: Option<String>,
     /// Weight among its siblings.
     pub(super) weight: f64,
-    /// Share of the root's score, in [0, 1].
+    /// Share of the root's score, in [0, 1]; a canary has none.
     pub(super) share: f64,
     /// Where the leaf is on its way.
     pub(super) state: LeafState,
@@ -116,7 +118,8 @@ pub(crate) enum LeafState {
 impl ExplainDocument {
     /// The document of what was found, without prompt and reply.
     pub(super) fn new(found: &Found) -> Self {
-        let Found { run, record, spec, rubric, index, stored, attempts, evidence, prices } = found;
+        let Found { run, record, spec, rubric, index, stored, attempts, evidence, prices, .. } =
+            found;
         let (node, verdict) = (found.node(), found.verdict());
         let crumb = |above: usize| {
             let above = &rubric.nodes()[above];
@@ -136,6 +139,7 @@ impl ExplainDocument {
             (None, Some(_), Some(UngradedReason::Cancelled)) => LeafState::Cancelled,
             (None, Some(_), Some(_)) => LeafState::Dead,
         };
+        let canary = found.canary();
         let mut usage = Usage::default();
         attempts.iter().for_each(|attempt| usage += attempt.usage);
         let source = verdict.map(|verdict| &verdict.source);
@@ -146,16 +150,20 @@ impl ExplainDocument {
             judge: spec.judge.name.clone(),
             model: spec.judge.model.clone(),
             simulated: verdict.map_or(record.run.simulated, |verdict| verdict.simulated),
-            leaf: node.leaf_index(),
-            position: node.position(),
+            leaf: node.leaf_index().filter(|_| canary.is_none()),
+            canary_expected: canary.map(|canary| canary.expected),
+            position: found.position,
             sample: stored.as_ref().map_or(0, |stored| stored.sample),
-            id: node.id.clone(),
+            id: match canary {
+                Some(_) => format!("canary-{}", found.position - canary::FIRST_POSITION),
+                None => node.id.clone(),
+            },
             breadcrumb: rubric.ancestors(*index).into_iter().map(crumb).collect(),
             requirements: node.requirements.clone(),
             category: node.category.unwrap_or(Category::Subtree),
             fine_category: node.fine_category.clone(),
             weight: node.weight,
-            share: rubric.weight_shares()[*index],
+            share: if canary.is_some() { 0.0 } else { rubric.weight_shares()[*index] },
             state,
             score: verdict.and_then(|verdict| verdict.outcome.score()),
             reason,

@@ -53,9 +53,10 @@ pub(super) fn render(document: &ExplainDocument, prompt: bool, reply: bool) -> S
 
 fn head(document: &ExplainDocument) -> String {
     let mut text = String::new();
-    let leaf = match document.leaf {
-        Some(leaf) => format!("leaf #{leaf}"),
-        None => format!("the group at position {}, graded as one", document.position),
+    let leaf = match (document.leaf, document.canary_expected) {
+        (Some(leaf), _) => format!("leaf #{leaf}"),
+        (None, Some(_)) => "canary".to_owned(),
+        (None, None) => format!("the group at position {}, graded as one", document.position),
     };
     let simulated = if document.simulated { " (simulated)" } else { "" };
     let _ = writeln!(text, "{leaf} `{}` of run {}", sanitize_line(&document.id), document.run);
@@ -68,7 +69,17 @@ fn head(document: &ExplainDocument) -> String {
     let fine = document.fine_category.as_ref().map_or(String::new(), |fine| format!(" ({fine})"));
     let (weight, share) = (document.weight, document.share * 100.0);
     let category = document.category;
-    let _ = writeln!(text, "  {category}{fine}, weight {weight}, {share:.2}% of the root");
+    let _ = match document.canary_expected {
+        Some(right) => {
+            writeln!(
+                text,
+                "  {category}, planted: the only right score is {right}; counts in no score"
+            )
+        }
+        None => {
+            writeln!(text, "  {category}{fine}, weight {weight}, {share:.2}% of the root")
+        }
+    };
     text
 }
 
