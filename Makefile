@@ -47,4 +47,5 @@ e2e:
 bench:
 	$(CARGO) build --release -p tribunal-cli
 	$(CARGO) bench -p tribunal-e2e --bench pool
+	$(CARGO) bench -p tribunal-e2e --bench pages
 	$(CARGO) bench -p tribunal-evidence --bench log

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # The rules that are prose, each as a check. Prints what breaks one and where; exit 1 if any does.
 set -u
+# A gate is the last of its pipe: what it finds must outlive it.
+shopt -s lastpipe
 cd "$(dirname "$0")/.."
 failed=0
 

@@ -4,6 +4,7 @@
 //! Owns starting and ending processes. It reaches into no crate: what it knows of Tribunal is what
 //! a user knows.
 
+mod browser;
 mod generate;
 mod process;
 mod server;
@@ -19,6 +20,7 @@ use std::{
 use serde_json::Value;
 
 pub use self::{
+    browser::Browser,
     generate::{write_labels, write_rubric, write_submission},
     process::Running,
     server::{Reply, Request, TestServer},

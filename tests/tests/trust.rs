@@ -101,6 +101,9 @@ fn a_gullible_judge_is_found_out() {
     let column = lines.headers().expect("a header").iter().position(|c| c == "canaries_failed");
     let column = column.expect("the column");
     assert!(lines.records().all(|line| &line.expect("a line")[column] == "3"));
+    assert!(
+        workspace.read("out/report.html").contains("CANARIES FAILED: the judge answered 3 of 6")
+    );
     let run = fooled["run"].as_str().expect("a run");
     let text = workspace.run(&["collect", run, "--out", "out"]);
     let text = String::from_utf8_lossy(&text.stdout).into_owned();

@@ -12,6 +12,7 @@ mod config;
 mod document;
 mod engine;
 mod estimate;
+mod exhibits;
 mod exit;
 mod leaf;
 mod log;
@@ -28,8 +29,8 @@ use tribunal_core::RunState;
 use crate::{
     command::{
         Context, audit, batch as batch_command, collect, compare, config as config_command,
-        control, evidence, explain, grade, judge, plan, prompt, rescore, rubric, schema, sim,
-        status, store, submit, table, work,
+        control, evidence, explain, grade, judge, plan, prompt, report, rescore, rubric, schema,
+        serve, sim, status, store, submit, table, work,
     },
     exit::{BAD_INPUT, Exit},
 };
@@ -90,6 +91,10 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Say how far a judge is from humans, and what that does to its scores
     Audit(Box<audit::AuditArgs>),
+    /// Write a run or a graded file as one page to look at
+    Report(report::ReportArgs),
+    /// Serve the pages live from the store
+    Serve(serve::ServeArgs),
     /// List what the judge would be shown of a submission
     Evidence(evidence::EvidenceArgs),
     /// Try a judge's endpoint
@@ -141,6 +146,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Compare(args) => compare::run(args, &context).await,
         Command::Explain(args) => explain::run(args, &context).await,
         Command::Audit(args) => audit::run(*args, &context).await,
+        Command::Report(args) => report::run(args, &context).await,
+        Command::Serve(args) => serve::run(args, &context).await,
         Command::Evidence(args) => evidence::run(args, &context).await,
         Command::Judge(args) => judge::run(args, &context).await,
         Command::Config(args) => config_command::run(args, json, context.config.as_deref()),

@@ -14,7 +14,7 @@ mod scored_tree;
 mod tree_file;
 
 use std::{
-    io,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -177,6 +177,23 @@ pub fn check_writable(out: &Path) -> Result<(), ExportError> {
     let path = out.join(MANIFEST);
     // Dropped unfinished: the temporary file goes away.
     AtomicFile::create(&path).map(drop).map_err(failed(&path))
+}
+
+/// Writes one more file beside a run's, such as its report: whole, or not at all. Its folder is
+/// made if it is not there.
+///
+/// # Errors
+///
+/// When the file cannot be written: one that has its name is then as it was.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ExportError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    file::prepare(folder)?;
+    let mut file = AtomicFile::create(path).map_err(failed(path))?;
+    file.write_all(bytes).map_err(failed(path))?;
+    file.finish().map_err(failed(path))?.commit()?;
+    file::sync_folder(folder);
+    Ok(())
 }
 
 /// The error about this path, with what to do about its reason.

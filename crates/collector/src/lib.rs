@@ -24,7 +24,7 @@ pub mod tree;
 pub use canary::{Canaries, CanaryResult, canaries, progress_of_leaves};
 pub use collect::{CollectError, CollectOptions, Collected, collect};
 pub use document::{CallCounts, GradeDocument, GradeState, OutcomeCounts};
-pub use export::{ExportError, Exported, ExportedFile, check_writable, export};
+pub use export::{ExportError, Exported, ExportedFile, check_writable, export, write_file};
 pub use graded::{GradedTree, GradedTreeError};
 pub use summary::{NoCodeDevelopment, NodeScore, ScoreSummary, graded_part};
 pub use table::{closing_table, score_table};

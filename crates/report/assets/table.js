@@ -7,6 +7,7 @@ function makeSortable(table) {
   const body = table.tBodies[0];
   if (!table.tHead || !body) return;
   [...table.tHead.rows[0].cells].forEach((head, column) => {
+    if (head.textContent.trim() === "") return;
     const button = document.createElement("button");
     button.type = "button";
     button.append(...head.childNodes);

@@ -2,6 +2,7 @@
 //!
 //! Owns which tables stand on it and in which order. Every number is the document's.
 
+use minijinja::Value;
 use serde::Serialize;
 use tribunal_audit::{
     AuditDocument,
@@ -9,12 +10,10 @@ use tribunal_audit::{
     metric::agreement::Measure,
 };
 
-use crate::page::{Connect, Page, PageError, Rendered, visible};
-
-/// Size of the plot of cost against F1, in pixels.
-const PLOT: (f64, f64) = (420.0, 220.0);
-/// Room for the axes' words.
-const MARGIN: f64 = 48.0;
+use crate::{
+    page::{Connect, Page, PageError, Rendered, visible},
+    plot::{self, Point},
+};
 
 #[derive(Serialize)]
 struct Context<'d> {
@@ -22,7 +21,8 @@ struct Context<'d> {
     measures: Vec<MeasureRow>,
     scopes: Vec<ScopeRow<'d>>,
     corrected: Vec<CorrectedRow<'d>>,
-    points: Vec<PointOf<'d>>,
+    /// Cost against F1, of the numbers in the table of judges.
+    plot: Option<Value>,
 }
 
 /// A measure over all leaves.
@@ -52,16 +52,6 @@ struct CorrectedRow<'d> {
     score: &'d CorrectedScore,
 }
 
-/// A judge in the plot of cost against F1.
-#[derive(Serialize)]
-struct PointOf<'d> {
-    judge: &'d str,
-    cost_usd: f64,
-    f1: f64,
-    x: f64,
-    y: f64,
-}
-
 /// The page.
 ///
 /// # Errors
@@ -71,7 +61,7 @@ pub fn audit_page(document: &AuditDocument) -> Result<Rendered, PageError> {
     let page = Page {
         template: "audit.html",
         title: &format!("Audit of {}", document.judge.name),
-        styles: &[include_str!("../assets/audit.css")],
+        styles: &[include_str!("../assets/plot.css"), include_str!("../assets/audit.css")],
         scripts: &[include_str!("../assets/audit.js")],
         data: Some(visible(serde_json::to_value(&document.disagreements)?).to_string()),
         connect: Connect::Nowhere,
@@ -85,7 +75,7 @@ pub fn audit_page(document: &AuditDocument) -> Result<Rendered, PageError> {
             CorrectedRow { name: "Rogan–Gladen", score: &document.corrected.rogan_gladen },
             CorrectedRow { name: "PPI++", score: &document.corrected.ppi },
         ],
-        points: points(document),
+        plot: plot(document).map(Value::from_safe_string),
     })
 }
 
@@ -127,24 +117,13 @@ fn scopes(document: &AuditDocument) -> Vec<ScopeRow<'_>> {
     rows
 }
 
-/// The judges whose cost and F1 are known, placed in the plot.
-fn points(document: &AuditDocument) -> Vec<PointOf<'_>> {
-    let known: Vec<(&str, f64, f64)> = document
-        .comparison
-        .iter()
-        .flat_map(|comparison| &comparison.cost)
-        .filter_map(|point| Some((point.judge.as_str(), point.cost_usd?, point.f1?)))
-        .collect();
-    let most = known.iter().map(|(_, cost, _)| *cost).fold(0.0, f64::max);
-    let (width, height) = (PLOT.0 - 2.0 * MARGIN, PLOT.1 - 2.0 * MARGIN);
-    let place = |(judge, cost_usd, f1): (_, f64, f64)| PointOf {
-        judge,
-        cost_usd,
-        f1,
-        x: MARGIN + if most > 0.0 { cost_usd / most * width } else { 0.0 },
-        y: MARGIN + (1.0 - f1) * height,
-    };
-    known.into_iter().map(place).collect()
+/// The judges whose cost and F1 are known; `None` below two.
+fn plot(document: &AuditDocument) -> Option<String> {
+    let costs = document.comparison.iter().flat_map(|comparison| &comparison.cost);
+    let point = |judge: &str, x, y| Point { name: judge.to_owned(), x, y };
+    let points: Vec<Point> =
+        costs.filter_map(|of| Some(point(&of.judge, of.cost_usd?, of.f1?))).collect();
+    (points.len() > 1).then(|| plot::scatter("Cost against F1", "US dollars", "F1", &points))
 }
 
 #[cfg(test)]

@@ -22,6 +22,17 @@ pub use self::escape::{escape, escape_json, visible};
 const TEMPLATES: &[(&str, &str)] = &[
     ("base.html", include_str!("../assets/base.html")),
     ("audit.html", include_str!("../assets/audit.html")),
+    ("compare.html", include_str!("../assets/compare.html")),
+    ("desk.html", include_str!("../assets/desk.html")),
+    ("desk_evidence.html", include_str!("../assets/desk_evidence.html")),
+    ("exhibit.html", include_str!("../assets/exhibit.html")),
+    ("leaf.html", include_str!("../assets/leaf.html")),
+    ("link.html", include_str!("../assets/link.html")),
+    ("results.html", include_str!("../assets/results.html")),
+    ("runs.html", include_str!("../assets/runs.html")),
+    ("shown.html", include_str!("../assets/shown.html")),
+    ("summary.html", include_str!("../assets/summary.html")),
+    ("tree.html", include_str!("../assets/tree.html")),
 ];
 
 /// Colours, type, tables: what every page begins with.
@@ -146,13 +157,13 @@ impl Page<'_> {
     pub fn render(&self, context: impl Serialize) -> Result<Rendered, PageError> {
         let style = format!("\n{BASE_CSS}{}", self.styles.concat());
         let script = self.script();
-        let connect = match self.connect {
+        let own = match self.connect {
             Connect::Nowhere => "'none'",
             Connect::Server => "'self'",
         };
         let policy = format!(
-            "default-src 'none'; script-src {}; style-src {}; img-src data:; connect-src {connect}; \
-             base-uri 'none'; form-action 'none'",
+            "default-src 'none'; script-src {}; style-src {}; img-src data:; connect-src {own}; \
+             base-uri 'none'; form-action {own}",
             source(&script),
             source(&style)
         );

@@ -22,6 +22,7 @@ use crate::{
 
 mod budget;
 mod fair;
+mod label;
 mod lease;
 mod prune;
 mod queue;
@@ -33,6 +34,7 @@ mod run;
 
 pub use budget::*;
 pub use fair::*;
+pub use label::*;
 pub use lease::*;
 pub use prune::*;
 pub use queue::*;
@@ -89,6 +91,8 @@ macro_rules! conformance_suite {
                 shares_follow_weights
                 shares_settle_with_what_was_used
                 a_pruned_run_is_gone_and_nothing_else
+                labels_are_appended
+                what_is_no_label_is_refused
                 a_run_in_work_is_not_pruned
                 blobs_of_a_run_in_the_making_stay
                 reservations_stay_within_the_budget

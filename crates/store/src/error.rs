@@ -17,6 +17,14 @@ pub enum StoreError {
         /// What was asked for.
         run: String,
     },
+    /// A label that cannot be recorded.
+    #[error("the label of position {position} is not recorded: {reason}")]
+    Label {
+        /// Position of the leaf.
+        position: u32,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A run that workers hold leases of cannot be removed.
     #[error(
         "run {run} has {leases} leaves in work; stop its workers, or wait until their leases end, \

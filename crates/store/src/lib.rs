@@ -8,6 +8,7 @@ pub mod clock;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod error;
+pub mod label;
 pub mod model;
 pub mod quota;
 mod reach;
@@ -22,6 +23,7 @@ pub use budget::{
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::StoreError;
+pub use label::{Label, LabelKind, NewLabel};
 pub use model::ModelStore;
 pub use quota::{
     Meter, QUOTA_LEASE, QuotaAsk, QuotaGrant, QuotaLimits, QuotaPool, QuotaReport, QuotaView,

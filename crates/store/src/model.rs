@@ -20,6 +20,7 @@ use crate::{
     budget::{Amount, Budget, Reservation, ReservationId, ReserveOutcome, Settlement},
     clock::Clock,
     error::StoreError,
+    label::{Label, NewLabel},
     quota::{QuotaAsk, QuotaGrant, QuotaPool, QuotaReport, QuotaView},
     record,
     share::{Weight, used_tokens},
@@ -31,6 +32,7 @@ use crate::{
 
 mod budget;
 mod claim;
+mod labels;
 mod prune;
 mod queue;
 mod quota;
@@ -60,6 +62,8 @@ struct Tables {
     quotas: HashMap<QuotaPool, String>,
     /// The virtual time that a run starts from when it becomes ready.
     virtual_time: i64,
+    /// Labels appended so far, those of runs that are gone too.
+    labelled: u64,
 }
 
 // === impl ModelStore ===
@@ -436,6 +440,21 @@ impl Store for ModelStore {
         let mut tables = self.tables();
         let task = tables.run(run)?.tasks.get(&(position, sample));
         Ok(task.map(|task| task.attempts.clone()).unwrap_or_default())
+    }
+
+    async fn append_label(&self, run: &RunId, label: NewLabel) -> Result<Label, StoreError> {
+        self.tables().append_label(run, label, self.clock.now_ms())
+    }
+
+    async fn labels(
+        &self,
+        run: &RunId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Label>, StoreError> {
+        let mut tables = self.tables();
+        let labels = tables.run(run)?.labels.iter();
+        Ok(labels.filter(|label| label.seq > after).take(limit).cloned().collect())
     }
 
     async fn join(&self, _worker: WorkerId) -> Result<(), StoreError> {

@@ -21,6 +21,7 @@ use crate::{
     budget::{Amount, Budget, Reservation, ReserveOutcome, Settlement},
     clock::Clock,
     error::StoreError,
+    label::{Label, NewLabel},
     quota::{QuotaAsk, QuotaGrant, QuotaPool, QuotaReport, QuotaView},
     record,
     share::Weight,
@@ -36,6 +37,7 @@ mod budget;
 mod calls;
 mod claim;
 mod error;
+mod labels;
 mod lease;
 mod lock;
 mod open;
@@ -409,6 +411,20 @@ impl Store for SqliteStore {
         let seq = self.seq(run).await?;
         let attempts = read::attempts(&self.readers, seq, position, sample).await;
         attempts.map_err(|e| self.error(e))
+    }
+
+    async fn append_label(&self, run: &RunId, label: NewLabel) -> Result<Label, StoreError> {
+        self.append(run, label).await
+    }
+
+    async fn labels(
+        &self,
+        run: &RunId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Label>, StoreError> {
+        let seq = self.seq(run).await?;
+        labels::list(&self.readers, seq, after, limit).await.map_err(|e| self.error(e))
     }
 
     async fn join(&self, worker: WorkerId) -> Result<(), StoreError> {

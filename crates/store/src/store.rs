@@ -16,6 +16,7 @@ use tribunal_core::{
 use crate::{
     budget::{Amount, Budget, Reservation, ReserveOutcome, Settlement, Spending},
     error::StoreError,
+    label::{Label, NewLabel},
     quota::{QuotaAsk, QuotaGrant, QuotaPool, QuotaReport, QuotaView},
     share::Weight,
 };
@@ -405,6 +406,14 @@ pub trait Store: Send + Sync {
         position: u32,
         sample: u32,
     ) -> Result<Vec<Attempt>, StoreError>;
+
+    /// Appends a label to the run's list. Never changes a verdict or another label.
+    async fn append_label(&self, run: &RunId, label: NewLabel) -> Result<Label, StoreError>;
+
+    /// The run's labels in the order in which they were appended, from the first one behind the
+    /// place `after` (0 for all), at most `limit`.
+    async fn labels(&self, run: &RunId, after: u64, limit: usize)
+    -> Result<Vec<Label>, StoreError>;
 
     /// Announces a worker process, so that its leases can be taken back at once when it dies.
     /// Takes back the leases of announced workers of this machine that are dead: to the end of

@@ -18,7 +18,7 @@ use tribunal_store::Store;
 use crate::{
     args::StoreArgs,
     calibration::{self, CalibratedDocument, CalibrationArgs},
-    command::Context,
+    command::{Context, report},
     config::Config,
     engine,
     exit::Exit,
@@ -111,9 +111,10 @@ pub(crate) async fn finish(
     collected.set_prices(prices);
     collected.set_config(serde_json::to_value(config.show())?);
     export(&collected, &**store, out).await?;
-    store.close().await?;
     let known = finish.calibration.as_ref();
     let corrected = known.map(|known| calibration::correct(known, &collected));
+    let report = report::beside(&collected, store, corrected.as_ref(), out).await?;
+    store.close().await?;
     if context.json {
         let document = collected.document(Some(out));
         output::print_json(finish.command, &CalibratedDocument { document, corrected })?;
@@ -127,8 +128,17 @@ pub(crate) async fn finish(
             output::print_text(&calibration::line(corrected))?;
         }
         output::print_text(&format!("results in {}\n", out.display()))?;
+        if let Some(report) = &report {
+            output::print_text(&format!("to look at them: {}\n", report.display()))?;
+        }
     }
     let state = collected.state();
+    if report.is_none() && !finish.quiet {
+        let run = &collected.record().run.id;
+        note(&format!(
+            "the run is too large for a page by itself; `tribunal report {run}` makes it"
+        ));
+    }
     if !finish.quiet
         && let Some(said) = advice(&collected)
     {

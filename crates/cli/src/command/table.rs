@@ -15,6 +15,7 @@ use tribunal_collector::{
     TextStyle,
     results::{By, ResultsOptions, ResultsTable, plot, render},
 };
+use tribunal_report::results_page;
 
 use crate::{
     args::StoreArgs,
@@ -73,6 +74,8 @@ enum Format {
     Csv,
     Json,
     Latex,
+    /// A page: the plot with the table behind it
+    Html,
 }
 
 /// Runs `tribunal table`.
@@ -100,7 +103,8 @@ pub(crate) async fn run(args: TableArgs, context: &Context) -> anyhow::Result<Ex
         let svg = plot::svg(&table, human.as_deref())?;
         fs::write(path, svg).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    print(&table, if context.json { Format::Json } else { args.format })?;
+    let format = if context.json { Format::Json } else { args.format };
+    print(&table, human.as_deref(), format)?;
     Ok(exit(&table, args.fail_under))
 }
 
@@ -114,12 +118,13 @@ pub(crate) fn exit(table: &ResultsTable, fail_under: Option<f64>) -> Exit {
     }
 }
 
-fn print(table: &ResultsTable, format: Format) -> anyhow::Result<()> {
+fn print(table: &ResultsTable, human: Option<&str>, format: Format) -> anyhow::Result<()> {
     match format {
         Format::Text => output::print_text(&render::text(table, TextStyle::of_stdout())),
         Format::Md => output::print_text(&render::markdown(table)),
         Format::Latex => output::print_text(&render::latex(table)),
         Format::Json => output::print_json("table", table),
+        Format::Html => output::print_text(&results_page(table, human)?.html),
         Format::Csv => {
             // A CSV file has no place for what a reader must know besides.
             for remark in render::remarks(table) {

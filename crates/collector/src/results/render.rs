@@ -67,6 +67,23 @@ pub fn text(table: &ResultsTable, style: TextStyle) -> String {
     text
 }
 
+/// A table's cells as people read them, for whoever escapes and lays them out.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Cells {
+    /// The columns' headings.
+    pub headings: Vec<String>,
+    /// How many columns, from the left, are labels and not numbers.
+    pub labels: usize,
+    /// The rows, a text a column.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// The cells of the table.
+pub fn table_cells(table: &ResultsTable) -> Cells {
+    let (headings, rows) = cells(table, UNICODE, sanitize_line);
+    Cells { headings, labels: labels(table).len(), rows }
+}
+
 /// The table in GitHub's Markdown, its notes as a list.
 pub fn markdown(table: &ResultsTable) -> String {
     let (headings, rows) = cells(table, UNICODE, markdown_escape);

@@ -14,6 +14,7 @@ use tribunal_core::{
 use super::Tables;
 use crate::{
     budget::Account,
+    label::Label,
     store::{MAX_LOST_LEASES, Progress, RunRecord},
 };
 
@@ -22,6 +23,8 @@ pub(super) struct Run {
     pub(super) record: RunRecord,
     pub(super) tasks: BTreeMap<(u32, u32), Task>,
     pub(super) first_claim_ms: Option<i64>,
+    /// What people said of its leaves, in order.
+    pub(super) labels: Vec<Label>,
     /// What its claims have used over its weight; level with the others when it had been idle.
     pub(super) virtual_time: i64,
     /// Whether it had ready tasks after the last claim.
@@ -67,6 +70,7 @@ impl Run {
             record,
             tasks: BTreeMap::new(),
             first_claim_ms: None,
+            labels: Vec::new(),
             virtual_time: 0,
             contending: false,
             account: Account::default(),

@@ -244,7 +244,11 @@ async fn rows(conn: &mut SqliteConnection) -> Result<Stepped, sqlx::Error> {
             return Ok(stepped);
         }
     }
-    for delete in ["DELETE FROM reservations WHERE run = ?", "DELETE FROM runs WHERE seq = ?"] {
+    for delete in [
+        "DELETE FROM reservations WHERE run = ?",
+        "DELETE FROM labels WHERE run = ?",
+        "DELETE FROM runs WHERE seq = ?",
+    ] {
         sqlx::query(delete).bind(run).execute(&mut *conn).await?;
     }
     Ok(stepped)

@@ -376,6 +376,6 @@ fn optional_name<T>(
     }
 }
 
-fn damaged(what: &str) -> sqlx::Error {
+pub(super) fn damaged(what: &str) -> sqlx::Error {
     sqlx::Error::Decode(format!("the store is damaged: no valid {what}").into())
 }

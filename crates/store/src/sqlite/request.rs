@@ -10,12 +10,14 @@ use tribunal_core::{BlobHash, FailureClass, LeafTask, LeaseId, RunState, WorkerI
 use super::{
     budget::{self, NewReservation, NewSettlement},
     claim::{self, ClaimedTask},
+    labels,
     lease::{self, Loss},
     outcome::{self, NewFailure, NewRelease, NewVerdict},
     prune, quota, run, share,
 };
 use crate::{
     budget::{Amount, Budget, ReserveOutcome},
+    label::NewLabel,
     quota::QuotaGrant,
     share::Weight,
     store::{CompleteOutcome, FailOutcome, Held, NewRun},
@@ -70,6 +72,10 @@ pub(super) enum Request {
     },
     Prune(prune::Step),
     Quota(quota::Change),
+    Label {
+        run: i64,
+        label: NewLabel,
+    },
 }
 
 /// A worker that wants tasks.
@@ -102,6 +108,8 @@ pub(super) enum Answer {
     Stepped(prune::Stepped),
     Reserved(Vec<ReserveOutcome>),
     Granted(QuotaGrant),
+    /// Place and time of a label.
+    Labelled(u64, i64),
 }
 
 // === impl Request ===
@@ -170,6 +178,9 @@ async fn single(
         }
         Request::SetBudget { run, budget, spent } => {
             Answer::Count(budget::set(conn, *run, *budget, *spent).await?)
+        }
+        Request::Label { run, label } => {
+            Answer::Labelled(labels::append(conn, *run, label, now).await?, now)
         }
         Request::Prune(step) => Answer::Stepped(prune::step(conn, step, now).await?),
         Request::Retry { run, classes } => Answer::Count(run::retry(conn, *run, classes).await?),

@@ -12,7 +12,7 @@ pub(super) const VERSION: i64 = STEPS.len() as i64;
 /// What leads from each version to the next, from an empty file on. A new store goes through all
 /// of them, so that it never differs from one that was upgraded. A step that was published never
 /// changes.
-pub(super) const STEPS: [&str; 3] = [TABLES, SHARES, MONEY];
+pub(super) const STEPS: [&str; 4] = [TABLES, SHARES, MONEY, LABELS];
 
 /// Lets what is removed be given back in steps; takes hold in a file without tables, or when it
 /// is rewritten.
@@ -198,6 +198,23 @@ CREATE TABLE reservations (
 
 CREATE INDEX reservations_of_run ON reservations (run);
 CREATE INDEX tasks_content ON tasks (content_key);
+";
+
+/// Version 4: what people say of leaves. `seq` is the place in the list, over all runs.
+const LABELS: &str = "
+CREATE TABLE labels (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    run INTEGER NOT NULL REFERENCES runs (seq),
+    position INTEGER NOT NULL,
+    author TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('label', 'adjudication', 'withdrawal')),
+    score REAL CHECK (score BETWEEN 0 AND 1),
+    note TEXT NOT NULL,
+    blind INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX labels_of_run ON labels (run, seq);
 ";
 
 #[cfg(test)]
