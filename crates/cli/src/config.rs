@@ -229,9 +229,16 @@ impl Config {
 
 // === impl StoreSettings ===
 
+impl StoreSettings {
+    /// The URL for people: without its password.
+    pub(crate) fn shown_url(&self) -> String {
+        tribunal_store::shown_url(&self.url)
+    }
+}
+
 impl fmt::Debug for StoreSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoreSettings").field("url", &without_password(&self.url)).finish()
+        f.debug_struct("StoreSettings").field("url", &self.shown_url()).finish()
     }
 }
 
@@ -244,18 +251,5 @@ impl LogFormat {
             LogFormat::Text => "text",
             LogFormat::Json => "json",
         }
-    }
-}
-
-/// The URL with `***` for the password in it, if there is one.
-fn without_password(url: &str) -> String {
-    match reqwest::Url::parse(url) {
-        Ok(mut parsed) if parsed.password().is_some() => match parsed.set_password(Some("***")) {
-            Ok(()) => parsed.to_string(),
-            Err(()) => "***".to_owned(),
-        },
-        // What is no URL but has the shape of one with credentials is not worth the risk.
-        Err(_) if url.contains('@') => "***".to_owned(),
-        _ => url.to_owned(),
     }
 }

@@ -66,7 +66,7 @@ pub(crate) async fn store_with_runs(config: &Config) -> anyhow::Result<Arc<dyn S
 
 /// What is said where there is no store.
 pub(crate) fn no_store(config: &Config) -> String {
-    let url = &config.store.url;
+    let url = config.store.shown_url();
     format!("there is no store at {url}; `tribunal grade` makes it, or name another --store")
 }
 

@@ -311,7 +311,7 @@ impl Shared {
         attempted.unwrap_or_else(|error| {
             let end = match error {
                 // The leaf is not to blame; the lease ends, or the store's next error ends the pool.
-                ContextError::Store(StoreError::Busy { .. }) => End::Retry {
+                ContextError::Store(ref store) if store.is_retryable() => End::Retry {
                     class: FailureClass::Internal,
                     delay: self.config.poll,
                     charged: 0,
@@ -344,9 +344,14 @@ impl Shared {
         self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(run);
     }
 
-    /// Beats until it is aborted. A worker that was stopped for long ends its own attempts first,
-    /// by its own clock, and only then asks the store.
+    /// Beats until it is aborted, and stops attempts whose leases end, by this process's own clock:
+    /// also while the store does not answer, and before it is asked by a process that was stopped for
+    /// long.
     async fn heart(self: Arc<Self>) {
+        tokio::join!(self.leases.watch(self.config.heartbeat), self.beats());
+    }
+
+    async fn beats(&self) {
         let mut beat = tokio::time::interval(self.config.heartbeat);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut lost = BTreeSet::new();

@@ -8,7 +8,6 @@ use super::{
     judge::Environment,
     raw::Source,
     schema::{Kind, Schema},
-    without_password,
 };
 
 impl Config {
@@ -61,7 +60,7 @@ impl Config {
         values.push(match self.raw.get(key) {
             None => shown(key, serde_json::Value::Null, &Source::Default),
             Some(entry) if key == "store.url" => {
-                shown(key, without_password(&self.store.url).into(), &entry.source)
+                shown(key, self.store.shown_url().into(), &entry.source)
             }
             Some(entry) => shown(key, json(&entry.value), &entry.source),
         });

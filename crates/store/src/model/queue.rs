@@ -192,7 +192,7 @@ impl Task {
             State::Cancelled => true,
             State::Dead => any || self.class.is_some_and(|class| classes.contains(&class)),
             State::Done { verdict, .. } => verdict.outcome.ungraded().is_some_and(|reason| {
-                any || classes.iter().any(|class| class.ungraded_reason() == reason)
+                any || classes.iter().any(|class| class.leads_to(reason))
             }),
             State::Ready | State::Waiting(_) | State::Leased { .. } => false,
         }

@@ -219,8 +219,8 @@ impl ExplainDocument {
 /// the only one with the reason.
 fn class_of(reason: UngradedReason, attempts: &[Attempt]) -> Option<FailureClass> {
     let last = attempts.iter().rev().find_map(|attempt| attempt.class);
-    last.filter(|class| class.ungraded_reason() == reason).or_else(|| {
-        let mut fitting = FailureClass::ALL.into_iter().filter(|c| c.ungraded_reason() == reason);
+    last.filter(|class| class.leads_to(reason)).or_else(|| {
+        let mut fitting = FailureClass::ALL.into_iter().filter(|c| c.leads_to(reason));
         fitting.next().filter(|_| fitting.next().is_none())
     })
 }
