@@ -24,6 +24,7 @@ use std::{
 };
 
 use tribunal_core::SelectionMethod;
+use tribunal_worker::BreakerPolicy;
 
 pub(crate) use self::raw::{ConfigError, Problem, Source};
 use self::{judge::JudgeSettings, models::Models, raw::RawConfig};
@@ -116,6 +117,10 @@ pub(crate) struct RetrySettings {
     pub(crate) throttle_cap: Duration,
     /// When an endpoint that was never reached pauses the run.
     pub(crate) unreachable: Duration,
+    /// When endpoints that all fail pause the run.
+    pub(crate) outage: Duration,
+    /// When one that fails rests.
+    pub(crate) breaker: BreakerPolicy,
 }
 
 /// `[evidence]`.

@@ -110,6 +110,10 @@ struct Turn<'a> {
     refusals: u32,
     /// Calls that reached nobody, while nobody has ever answered.
     unreached: u32,
+    /// The way that the last call failed on.
+    failed_on: Option<usize>,
+    /// Whether the last call was to show if a failing endpoint answers again.
+    probed: bool,
     shrunk: bool,
     form: ReplyForm,
     /// Hash of the last question, repairs left out.
@@ -150,6 +154,8 @@ impl Asker<'_> {
             failures: claim.failures,
             refusals: self.run.health.refusals(),
             unreached: 0,
+            failed_on: None,
+            probed: false,
             shrunk: false,
             form: self.run.form(),
             prompt: None,

@@ -33,7 +33,7 @@ pub struct Group {
     /// became of it is recorded with every verdict.
     pub ranking: OnceCell<Vec<String>>,
     /// Who of them goes ahead: their prompts begin alike beyond what all leaves are shown.
-    pub warm: warm::Prefix,
+    pub warm: warm::Prefixes,
 }
 
 /// The groups, each by the position of its first leaf.

@@ -1,24 +1,26 @@
 //! One question on its way to the judge and back.
 //!
-//! Owns what a call waits for, in this order: its prefixes' turns, one of the pool's calls, the
-//! run's budget, the endpoint's limit; and its record. What a reply or a failure leads to is the attempt's.
+//! Owns what a call waits for, in this order: its way, its prefixes' turns there, one of the pool's
+//! calls, the run's budget, the endpoint's limit; and its record. What a reply or a failure leads to is the attempt's.
 
 use std::sync::Arc;
 
 use tokio::time::Instant;
 use tribunal_core::{
     Attempt, CallKind, FailureClass, Outcome, UngradedReason, Usage, VerdictSource,
-    verdict::Rationale,
+    event::Event, verdict::Rationale,
 };
 
 use tribunal_store::Spend;
 
 use super::{Asker, End, Turn, millis, now_ms};
 use crate::{
+    breaker::Change,
     limit::{Permit, expected::Alike},
     provider::{Answer, CallFailure, Message, Question, Reply},
     purse::{Held, Paid},
     recorded::ContextError,
+    route::{Lane, Sent},
     run_context::Shared,
     select::Group,
 };
@@ -48,23 +50,43 @@ pub(super) struct OwnMessages<'m> {
 // === impl Turn ===
 
 impl<'a> Turn<'a> {
-    /// Waits until the question may be sent, and sends it.
+    /// Waits until the question may be sent, and sends it: by another way where the one that it was on
+    /// closed meanwhile.
     pub(super) async fn ask(
         &mut self,
         shared: &Shared,
         own: OwnMessages<'_>,
     ) -> Result<Result<Reply, CallFailure>, NotAsked> {
+        loop {
+            let lane = self.asker.run.routes.choose(self.failed_on);
+            let lane = lane.map_err(|wait| self.no_route(wait))?;
+            if let Some(asked) = self.ask_on(&lane, shared, own).await? {
+                return Ok(asked);
+            }
+        }
+    }
+
+    /// The same by one way; `None` where no call goes that way any more.
+    async fn ask_on(
+        &mut self,
+        lane: &Lane,
+        shared: &Shared,
+        own: OwnMessages<'_>,
+    ) -> Result<Option<Result<Reply, CallFailure>>, NotAsked> {
         let Asker { run, policy, stop, drain, calls, .. } = *self.asker;
+        let limiter = &lane.route().limiter;
         // Nobody stands in line with a place that whoever is ahead may need.
         self.call_place = None;
+        let files = own.group.map(|group| group.warm.at(lane.index));
+        let prefix = shared.warm.at(lane.index);
         let places = async {
             // The longer prefix first: whoever goes ahead with it may have to stand in line for the
             // shorter one, and never the other way round.
-            let files = match own.group {
-                Some(group) => Some(group.warm.place().await),
+            let files = match &files {
+                Some(files) => Some(files.place().await),
                 None => None,
             };
-            (files, shared.warm.place().await)
+            (files, prefix.place().await)
         };
         let (mut files, mut place) = tokio::select! {
             biased;
@@ -91,17 +113,23 @@ impl<'a> Turn<'a> {
                 settle(held, Some(&Usage::default())).await?;
                 return Err(End::Release.into());
             }
-            permit = run.limiter.reserve(self.need(shared, own), policy.inline_wait) => permit,
+            permit = limiter.reserve(self.need(shared, own), policy.inline_wait) => permit,
         };
         let permit = match permit {
             Ok(permit) => permit,
             Err(why) => {
                 settle(held, Some(&Usage::default())).await?;
-                return self.not_permitted(why).map(Err).map_err(NotAsked::from);
+                return self.not_permitted(why).map_err(NotAsked::from).map(|failure| failure.map(Err));
             }
         };
+        // The way may have closed while the question stood in its lines.
+        let Ok(sent) = lane.send() else {
+            drop(permit);
+            settle(held, Some(&Usage::default())).await?;
+            return Ok(None);
+        };
         let call = async {
-            let call = place.during(self.call(shared, own, permit));
+            let call = place.during(self.call(lane, shared, own, permit, sent));
             match &mut files {
                 Some(files) => files.during(call).await,
                 None => call.await,
@@ -122,7 +150,7 @@ impl<'a> Turn<'a> {
             drop((place, files));
         }
         settle(held, charged(&asked).as_ref()).await?;
-        Ok(asked)
+        Ok(Some(asked))
     }
 
     /// Reserves what the question costs at most.
@@ -170,9 +198,11 @@ impl<'a> Turn<'a> {
     /// Sends the question and records the call.
     async fn call(
         &mut self,
+        lane: &Lane,
         shared: &Shared,
         own: OwnMessages<'_>,
         permit: Permit,
+        sent: Sent<'_>,
     ) -> Result<Reply, CallFailure> {
         let OwnMessages { kind, first, repairs, .. } = own;
         let Asker { run, policy, .. } = *self.asker;
@@ -199,9 +229,10 @@ impl<'a> Turn<'a> {
         };
         run.health.trying();
         let (start, started_ms) = (Instant::now(), now_ms());
-        let asked = run.provider.ask(&question).await;
+        let asked = lane.route().provider.ask(&question).await;
         let latency = start.elapsed();
         permit.end(&asked, policy.hold(&asked));
+        self.judge_of_endpoint(lane, sent, &asked);
         if let Ok(reply) = &asked {
             run.expected.learn(self.alike(own), bytes(shared, own), &reply.usage);
         }
@@ -244,6 +275,26 @@ impl<'a> Turn<'a> {
         }
         self.attempts.push(attempt);
         asked
+    }
+
+    /// What the call shows of the endpoint.
+    fn judge_of_endpoint(&mut self, lane: &Lane, sent: Sent<'_>, asked: &Result<Reply, CallFailure>) {
+        let Asker { run, events, .. } = *self.asker;
+        self.failed_on = asked.is_err().then_some(lane.index);
+        self.probed = sent.is_probe();
+        let endpoint = lane.route().name.clone();
+        match (sent.end(asked, run.routes.len() == 1), asked) {
+            (Some(Change::Opened(rest)), Err(failure)) => {
+                let error = failure.message.clone();
+                tracing::info!(endpoint, error, ?rest, "an endpoint rests");
+                events.event(Event::EndpointDown { endpoint, error, rest });
+            }
+            (Some(Change::Closed), _) => {
+                tracing::info!(endpoint, "an endpoint answers again");
+                events.event(Event::EndpointUp { endpoint });
+            }
+            _ => {}
+        }
     }
 
     /// What the question will probably use.
