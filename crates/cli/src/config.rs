@@ -72,6 +72,8 @@ pub(crate) struct RunSettings {
     pub(crate) require_evidence: bool,
     /// Made-up leaves with known answers that are asked about too.
     pub(crate) canaries: u32,
+    /// How long one command works at most.
+    pub(crate) deadline: Option<Duration>,
 }
 
 /// `[store]`.
@@ -119,6 +121,8 @@ pub(crate) struct RetrySettings {
     pub(crate) unreachable: Duration,
     /// When endpoints that all fail pause the run.
     pub(crate) outage: Duration,
+    /// How long after its first claim a leaf is given up.
+    pub(crate) leaf_deadline: Option<Duration>,
     /// When one that fails rests.
     pub(crate) breaker: BreakerPolicy,
 }

@@ -258,15 +258,28 @@ pub(crate) async fn work(
             throttle_cap: retry.throttle_cap,
             unreachable_after: retry.unreachable,
             outage_after: retry.outage,
+            leaf_deadline: retry.leaf_deadline,
             breaker: retry.breaker,
             budget_ratio: retry.retry_budget_ratio,
         },
     };
     let events = Arc::clone(progress);
+    let drain = shutdown.drain.clone();
     let pool = Pool::new(Arc::clone(store), pool, endpoints, events, shutdown);
     let ticker = tokio::spawn(Arc::clone(progress).tick());
+    let timer = config.run.deadline.map(|deadline| {
+        let progress = Arc::clone(progress);
+        tokio::spawn(async move {
+            tokio::time::sleep(deadline).await;
+            progress.say(&format!("the deadline of {} s has come", deadline.as_secs()));
+            drain.cancel();
+        })
+    });
     let end = pool.work(scope).await;
     ticker.abort();
+    if let Some(timer) = timer {
+        timer.abort();
+    }
     progress.finish();
     Ok(end?)
 }

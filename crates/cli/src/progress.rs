@@ -104,6 +104,13 @@ impl Progress {
         }
     }
 
+    /// Says something, unless nothing is to be said.
+    pub(crate) fn say(&self, text: &str) {
+        if self.bar.is_some() || self.lines {
+            note(text);
+        }
+    }
+
     fn show(&self) {
         let state = self.lock().clone();
         let text = state.describe(self.start.elapsed(), self.prices.as_ref());

@@ -34,6 +34,8 @@ pub struct RetryPolicy {
     pub unreachable_after: Duration,
     /// How long endpoints may all fail that answered before, until the run pauses.
     pub outage_after: Duration,
+    /// How long after its first claim a leaf is given up, whatever it waits for.
+    pub leaf_deadline: Option<Duration>,
     /// When an endpoint rests.
     pub breaker: BreakerPolicy,
     /// Retries per successful call that all leaves together may use, beyond a reserve.
@@ -127,6 +129,7 @@ mod tests {
                 throttle_cap: Duration::ZERO,
                 unreachable_after: Duration::ZERO,
                 outage_after: Duration::ZERO,
+                leaf_deadline: None,
                 breaker: BreakerPolicy { failures: 5, base: Duration::ZERO, max: Duration::ZERO },
                 budget_ratio: 0.2,
             };

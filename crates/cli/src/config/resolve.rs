@@ -95,6 +95,7 @@ fn run(reader: &mut Reader<'_>) -> RunSettings {
         prompt_set: prompt_set(reader),
         require_evidence: reader.boolean("run.require_evidence"),
         canaries: reader.small("run.canaries", 0..=1_000),
+        deadline: optional_seconds(reader, "run.deadline_s"),
     }
 }
 
@@ -135,12 +136,18 @@ fn retry(reader: &mut Reader<'_>) -> RetrySettings {
         throttle_cap: reader.seconds("retry.throttle_cap_s", 1..=DAY_S),
         unreachable: reader.seconds("retry.unreachable_s", 1..=DAY_S),
         outage: reader.seconds("retry.outage_s", 1..=30 * DAY_S),
+        leaf_deadline: optional_seconds(reader, "retry.leaf_deadline_s"),
         breaker,
     };
     if settings.base > settings.max {
         reader.fail_pair("retry.base_ms", "retry.max_ms", "must not exceed retry.max_ms");
     }
     settings
+}
+
+/// A time in seconds up to a year; 0 is none.
+fn optional_seconds(reader: &mut Reader<'_>, key: &str) -> Option<Duration> {
+    Some(reader.seconds(key, 0..=365 * DAY_S)).filter(|time| !time.is_zero())
 }
 
 fn evidence(reader: &mut Reader<'_>) -> EvidenceSettings {

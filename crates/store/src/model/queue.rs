@@ -37,6 +37,7 @@ pub(super) struct Task {
     /// Leases that ended by time since a living worker last reported.
     pub(super) ended_leases: u32,
     pub(super) class: Option<FailureClass>,
+    pub(super) first_claim_ms: Option<i64>,
     pub(super) error: String,
     pub(super) attempts: Vec<Attempt>,
 }
@@ -150,6 +151,7 @@ impl Task {
             failures: 0,
             ended_leases: 0,
             class: None,
+            first_claim_ms: None,
             error: String::new(),
             attempts: Vec::new(),
         }

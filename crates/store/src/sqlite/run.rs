@@ -153,7 +153,7 @@ pub(super) async fn retry(
     .await?;
     let put_back = sqlx::query(
         "UPDATE tasks SET state = 0, turn = 0, run_at = NULL, failures = 0, ended_leases = 0, \
-             dead_workers = 0, class = NULL, reason = NULL, error = '' \
+             dead_workers = 0, class = NULL, reason = NULL, first_claim_ms = NULL, error = '' \
          WHERE run = ?1 AND (state = 5 \
              OR state = 4 AND (?2 OR class IN (SELECT value FROM json_each(?3))) \
              OR state = 3 AND reason IS NOT NULL \

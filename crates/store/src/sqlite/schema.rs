@@ -12,7 +12,7 @@ pub(super) const VERSION: i64 = STEPS.len() as i64;
 /// What leads from each version to the next, from an empty file on. A new store goes through all
 /// of them, so that it never differs from one that was upgraded. A step that was published never
 /// changes.
-pub(super) const STEPS: [&str; 3] = [TABLES, SHARES, MONEY];
+pub(super) const STEPS: [&str; 4] = [TABLES, SHARES, MONEY, CALLS];
 
 /// Lets what is removed be given back in steps; takes hold in a file without tables, or when it
 /// is rewritten.
@@ -198,6 +198,18 @@ CREATE TABLE reservations (
 
 CREATE INDEX reservations_of_run ON reservations (run);
 CREATE INDEX tasks_content ON tasks (content_key);
+";
+
+/// Version 4: what each call has cost, and when a task was first claimed.
+///
+/// - `attempts.possible_*` are of calls of which nobody knows what they used.
+const CALLS: &str = "
+ALTER TABLE attempts ADD COLUMN endpoint TEXT NOT NULL DEFAULT '';
+ALTER TABLE attempts ADD COLUMN cost_usd REAL;
+ALTER TABLE attempts ADD COLUMN possible_input INTEGER;
+ALTER TABLE attempts ADD COLUMN possible_output INTEGER;
+ALTER TABLE attempts ADD COLUMN possible_usd REAL;
+ALTER TABLE tasks ADD COLUMN first_claim_ms INTEGER;
 ";
 
 #[cfg(test)]

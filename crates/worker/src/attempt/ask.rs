@@ -3,20 +3,22 @@
 //! Owns what a call waits for, in this order: its way, its prefixes' turns there, one of the pool's
 //! calls, the run's budget, the endpoint's limit; and its record. What a reply or a failure leads to is the attempt's.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tribunal_core::{
     Attempt, CallKind, FailureClass, Outcome, UngradedReason, Usage, VerdictSource,
-    event::Event, verdict::Rationale,
+    event::Event,
+    verdict::{PossibleSpend, Rationale},
 };
 
 use tribunal_store::Spend;
 
-use super::{Asker, End, Turn, millis, now_ms};
+use super::{Asker, End, Turn, cut::Cut, millis, now_ms};
 use crate::{
     breaker::Change,
     limit::{Permit, expected::Alike},
+    meter::Counted,
     provider::{Answer, CallFailure, Message, Question, Reply},
     purse::{Held, Paid},
     recorded::ContextError,
@@ -74,6 +76,7 @@ impl<'a> Turn<'a> {
         own: OwnMessages<'_>,
     ) -> Result<Option<Result<Reply, CallFailure>>, NotAsked> {
         let Asker { run, policy, stop, drain, calls, .. } = *self.asker;
+        let deadline = self.deadline;
         let limiter = &lane.route().limiter;
         // Nobody stands in line with a place that whoever is ahead may need.
         self.call_place = None;
@@ -90,7 +93,7 @@ impl<'a> Turn<'a> {
         };
         let (mut files, mut place) = tokio::select! {
             biased;
-            () = stop.cancelled() => return Err(End::Release.into()),
+            cut = Cut::of(stop, deadline) => return Err(self.cut(cut).into()),
             places = places => places,
         };
         if run.health.refusals() != self.refusals {
@@ -101,7 +104,7 @@ impl<'a> Turn<'a> {
         // is to end goes back as it is.
         let place_among_calls = tokio::select! {
             biased;
-            () = stop.cancelled() => return Err(End::Release.into()),
+            cut = Cut::of(stop, deadline) => return Err(self.cut(cut).into()),
             () = drain.cancelled(), if self.attempts.is_empty() => return Err(End::Release.into()),
             place = Arc::clone(calls).acquire_owned() => place,
         };
@@ -109,9 +112,9 @@ impl<'a> Turn<'a> {
         let held = if self.claim.budgeted { Some(self.pay(shared, own).await?) } else { None };
         let permit = tokio::select! {
             biased;
-            () = stop.cancelled() => {
+            cut = Cut::of(stop, deadline) => {
                 settle(held, Some(&Usage::default())).await?;
-                return Err(End::Release.into());
+                return Err(self.cut(cut).into());
             }
             permit = limiter.reserve(self.need(shared, own), policy.inline_wait) => permit,
         };
@@ -128,6 +131,7 @@ impl<'a> Turn<'a> {
             settle(held, Some(&Usage::default())).await?;
             return Ok(None);
         };
+        let (begun, waited) = (Begun::now(), permit.waited());
         let call = async {
             let call = place.during(self.call(lane, shared, own, permit, sent));
             match &mut files {
@@ -137,7 +141,15 @@ impl<'a> Turn<'a> {
         };
         let asked = tokio::select! {
             biased;
-            () = stop.cancelled() => return Err(End::Release.into()),
+            cut = Cut::of(stop, deadline) => {
+                let mut attempt = begun.attempt(own.kind, lane, waited);
+                attempt.class = Some(FailureClass::Transient);
+                attempt.error = cut.words().to_owned();
+                attempt.possible = Some(self.possible(shared, own));
+                self.report(&attempt, begun.start.elapsed());
+                self.attempts.push(attempt);
+                return Err(self.cut(cut).into());
+            }
             asked = call => asked,
         };
         let refused = |failure: &CallFailure| failure.class == FailureClass::Refused;
@@ -157,14 +169,10 @@ impl<'a> Turn<'a> {
     async fn pay(&self, shared: &Shared, own: OwnMessages<'_>) -> Result<Held<'a>, NotAsked> {
         let Asker { run, stop, .. } = *self.asker;
         let cap = run.run.spec.judge.max_output_tokens;
-        let repairs = own.repairs.iter().flat_map(|(answer, repair)| [answer, repair]);
-        let own_tokens =
-            repairs.fold(run.meter.tokens(own.first), |sum, text| sum + run.meter.tokens(text));
-        let messages = SHARED_MESSAGES + 1 + 2 * own.repairs.len();
-        let counted = run.meter.question(shared.tokens + own_tokens, messages);
+        let counted = self.counted(shared, own);
         let paid = tokio::select! {
             biased;
-            () = stop.cancelled() => return Err(End::Release.into()),
+            cut = Cut::of(stop, self.deadline) => return Err(self.cut(cut).into()),
             paid = run.purse.pay(self.claim, counted, cap) => paid?,
         };
         Err(match paid {
@@ -193,6 +201,23 @@ impl<'a> Turn<'a> {
                 self.verdict(outcome, VerdictSource::Judge, rationale, model, None).into()
             }
         })
+    }
+
+    /// The question's tokens.
+    fn counted(&self, shared: &Shared, own: OwnMessages<'_>) -> Counted {
+        let meter = &self.asker.run.meter;
+        let repairs = own.repairs.iter().flat_map(|(answer, repair)| [answer, repair]);
+        let own_tokens =
+            repairs.fold(meter.tokens(own.first), |sum, text| sum + meter.tokens(text));
+        meter.question(shared.tokens + own_tokens, SHARED_MESSAGES + 1 + 2 * own.repairs.len())
+    }
+
+    /// What the call may use at most.
+    fn possible(&self, shared: &Shared, own: OwnMessages<'_>) -> PossibleSpend {
+        let run = self.asker.run;
+        let output = u64::from(run.run.spec.judge.max_output_tokens);
+        let usage = Usage { input: self.counted(shared, own).most, cached: 0, output };
+        PossibleSpend { usage, cost_usd: run.meter.prices().map(|prices| prices.cost_usd(&usage)) }
     }
 
     /// Sends the question and records the call.
@@ -228,48 +253,41 @@ impl<'a> Turn<'a> {
             cache_key: run.cache_key(shared),
         };
         run.health.trying();
-        let (start, started_ms) = (Instant::now(), now_ms());
+        let begun = Begun::now();
         let asked = lane.route().provider.ask(&question).await;
-        let latency = start.elapsed();
-        permit.end(&asked, policy.hold(&asked));
+        let latency = begun.start.elapsed();
+        permit.of_probe(sent.is_probe()).end(&asked, policy.hold(&asked));
         self.judge_of_endpoint(lane, sent, &asked);
         if let Ok(reply) = &asked {
             run.expected.learn(self.alike(own), bytes(shared, own), &reply.usage);
         }
-        let attempt = match &asked {
+        let mut attempt = begun.attempt(kind, lane, waited);
+        match &asked {
             Ok(reply) => {
                 run.health.succeeded();
                 self.simulated |= reply.simulated;
-                Attempt {
-                    kind,
-                    class: None,
-                    status: Some(reply.status),
-                    error: String::new(),
-                    request_id: reply.request_id.clone(),
-                    started_ms,
-                    waited_ms: millis(waited),
-                    latency_ms: millis(latency),
-                    usage: reply.usage,
-                }
+                attempt.status = Some(reply.status);
+                attempt.request_id.clone_from(&reply.request_id);
+                attempt.usage = reply.usage;
             }
             Err(failure) => {
                 if failure.reached {
                     run.health.reached();
                 }
                 self.simulated |= failure.simulated;
-                Attempt {
-                    kind,
-                    class: Some(failure.class),
-                    status: failure.status,
-                    error: failure.message.clone(),
-                    request_id: failure.request_id.clone(),
-                    started_ms,
-                    waited_ms: millis(waited),
-                    latency_ms: millis(latency),
-                    usage: failure.usage,
-                }
+                attempt.class = Some(failure.class);
+                attempt.status = failure.status;
+                attempt.error.clone_from(&failure.message);
+                attempt.request_id.clone_from(&failure.request_id);
+                attempt.usage = failure.usage;
             }
-        };
+        }
+        match charged(&asked) {
+            Some(usage) => {
+                attempt.cost_usd = run.meter.prices().map(|prices| prices.cost_usd(&usage));
+            }
+            None => attempt.possible = Some(self.possible(shared, own)),
+        }
         if asked.is_err() {
             self.report(&attempt, latency);
         }
@@ -311,6 +329,39 @@ impl<'a> Turn<'a> {
     /// Calls of one kind use alike; those that ask again are as those that ask first.
     fn alike(&self, own: OwnMessages<'_>) -> Alike {
         Alike { ranks: own.kind == CallKind::Rank, category: self.category, shrunk: self.shrunk }
+    }
+}
+
+/// When a call went out.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    start: Instant,
+    started_ms: i64,
+}
+
+// === impl Begun ===
+
+impl Begun {
+    fn now() -> Self {
+        Self { start: Instant::now(), started_ms: now_ms() }
+    }
+
+    /// The record of the call, without what came of it.
+    fn attempt(self, kind: CallKind, lane: &Lane, waited: Duration) -> Attempt {
+        Attempt {
+            kind,
+            class: None,
+            status: None,
+            error: String::new(),
+            request_id: None,
+            started_ms: self.started_ms,
+            waited_ms: millis(waited),
+            latency_ms: millis(self.start.elapsed()),
+            usage: Usage::default(),
+            endpoint: lane.route().name.clone(),
+            cost_usd: None,
+            possible: None,
+        }
     }
 }
 

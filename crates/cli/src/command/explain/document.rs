@@ -243,6 +243,9 @@ mod tests {
             waited_ms: 0,
             latency_ms: 0,
             usage: Usage::default(),
+            endpoint: String::new(),
+            cost_usd: None,
+            possible: None,
         };
         let transient = [attempt(Some(FailureClass::Transient)), attempt(None)];
         let of = |reason| class_of(reason, &transient);
