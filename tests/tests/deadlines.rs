@@ -42,7 +42,9 @@ fn a_leaf_past_its_deadline_is_given_up_and_can_be_put_back() {
     let call = &explained["attempts"][0];
     assert_eq!(call["class"], "transient", "{explained:#}");
     assert!(call["cost_usd"].is_null());
-    assert!(number(call, "/possible/usage/input") > 0 && number(call, "/possible/usage/output") > 0);
+    assert!(
+        number(call, "/possible/usage/input") > 0 && number(call, "/possible/usage/output") > 0
+    );
     assert_eq!(call["endpoint"], server.base_url().as_str());
     assert!(explained.to_string().contains("leaf_deadline_s"), "{explained:#}");
 

@@ -15,7 +15,8 @@ use tribunal_e2e::{
 const LEAVES: u64 = 40;
 
 /// Waits short enough for a test. A leaf that is charged more than four failures is given up.
-const RETRY: &str = "[retry]\nbase_ms = 1\nmax_ms = 10\ntransient_attempts = 4\nbreaker_wait_ms = 1\n";
+const RETRY: &str =
+    "[retry]\nbase_ms = 1\nmax_ms = 10\ntransient_attempts = 4\nbreaker_wait_ms = 1\n";
 
 fn workspace(judge: &str) -> Workspace {
     let workspace = Workspace::generated(LEAVES as usize);

@@ -157,7 +157,10 @@ impl Asker<'_> {
             task,
             category: claim.task.category,
             attempts: Vec::new(),
-            deadline: self.policy.leaf_deadline.map(|d| Instant::now() + d.saturating_sub(claim.age)),
+            deadline: self
+                .policy
+                .leaf_deadline
+                .map(|d| Instant::now() + d.saturating_sub(claim.age)),
             failures: claim.failures,
             refusals: self.run.health.refusals(),
             unreached: 0,

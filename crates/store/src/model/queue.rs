@@ -193,9 +193,10 @@ impl Task {
         match &self.state {
             State::Cancelled => true,
             State::Dead => any || self.class.is_some_and(|class| classes.contains(&class)),
-            State::Done { verdict, .. } => verdict.outcome.ungraded().is_some_and(|reason| {
-                any || classes.iter().any(|class| class.leads_to(reason))
-            }),
+            State::Done { verdict, .. } => verdict
+                .outcome
+                .ungraded()
+                .is_some_and(|reason| any || classes.iter().any(|class| class.leads_to(reason))),
             State::Ready | State::Waiting(_) | State::Leased { .. } => false,
         }
     }

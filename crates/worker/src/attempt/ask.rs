@@ -122,7 +122,10 @@ impl<'a> Turn<'a> {
             Ok(permit) => permit,
             Err(why) => {
                 settle(held, Some(&Usage::default())).await?;
-                return self.not_permitted(why).map_err(NotAsked::from).map(|failure| failure.map(Err));
+                return self
+                    .not_permitted(why)
+                    .map_err(NotAsked::from)
+                    .map(|failure| failure.map(Err));
             }
         };
         // The way may have closed while the question stood in its lines.
@@ -296,7 +299,12 @@ impl<'a> Turn<'a> {
     }
 
     /// What the call shows of the endpoint.
-    fn judge_of_endpoint(&mut self, lane: &Lane, sent: Sent<'_>, asked: &Result<Reply, CallFailure>) {
+    fn judge_of_endpoint(
+        &mut self,
+        lane: &Lane,
+        sent: Sent<'_>,
+        asked: &Result<Reply, CallFailure>,
+    ) {
         let Asker { run, events, .. } = *self.asker;
         self.failed_on = asked.is_err().then_some(lane.index);
         self.probed = sent.is_probe();

@@ -209,7 +209,8 @@ fn call(number: usize, attempt: &AttemptDocument) -> String {
         push_block(&mut text, "     ", &format!("at {endpoint}"));
     }
     if let Some(possible) = &attempt.possible {
-        let most = format!("may have used {}, {}", tokens(&possible.usage), cost(possible.cost_usd));
+        let most =
+            format!("may have used {}, {}", tokens(&possible.usage), cost(possible.cost_usd));
         push_block(&mut text, "     ", &most);
     }
     if let Some(error) = &attempt.error {

@@ -132,11 +132,7 @@ impl Table<'_, '_> {
         text.map(str::to_owned)
     }
 
-    fn integer(
-        &mut self,
-        key: &str,
-        range: std::ops::RangeInclusive<i64>,
-    ) -> Option<NonZeroU32> {
+    fn integer(&mut self, key: &str, range: std::ops::RangeInclusive<i64>) -> Option<NonZeroU32> {
         let value = self.fields.get(key)?.as_integer().filter(|value| range.contains(value));
         let value = value.and_then(|value| u32::try_from(value).ok()).and_then(NonZeroU32::new);
         if value.is_none() {
