@@ -35,6 +35,7 @@ pub struct Route {
     pub provider: Arc<dyn Provider>,
     /// The account's limit.
     pub limiter: Arc<Limiter>,
+    meter: Arc<Meter>,
     breaker: Mutex<Breaker>,
     /// Whether it refused the account's last call.
     refuses: Mutex<bool>,
@@ -70,7 +71,7 @@ pub struct Sent<'l> {
 /// All routes of a process.
 pub struct Providers {
     policy: BreakerPolicy,
-    routes: Mutex<BTreeMap<String, (Arc<Route>, Arc<Meter>)>>,
+    routes: Mutex<BTreeMap<String, Arc<Route>>>,
 }
 
 // === impl Route ===
@@ -289,22 +290,20 @@ impl Providers {
     ) -> Result<Routes, String> {
         let mut known = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         let mut routes = Vec::with_capacity(endpoints.len());
-        let mut first = None;
         for endpoint in endpoints {
             let (key, weight) = (format!("{}\n{model}", endpoint.identity()), endpoint.weight);
-            let (route, meter) = match known.get(&key) {
-                Some(route) => route.clone(),
+            let route = match known.get(&key) {
+                Some(route) => Arc::clone(route),
                 None => {
-                    let made = self.make(endpoint, shared)?;
-                    known.insert(key, made.clone());
+                    let made = Arc::new(self.make(endpoint, shared)?);
+                    known.insert(key, Arc::clone(&made));
                     made
                 }
             };
-            first.get_or_insert(meter);
             routes.push((route, weight));
         }
-        let meter = first.ok_or_else(|| "the judge has no endpoint".to_owned())?;
-        let credit = Mutex::new(vec![0; routes.len()]);
+        let first = routes.first().ok_or_else(|| "the judge has no endpoint".to_owned())?;
+        let (meter, credit) = (Arc::clone(&first.0.meter), Mutex::new(vec![0; routes.len()]));
         Ok(Routes { routes, credit, meter })
     }
 
@@ -312,28 +311,28 @@ impl Providers {
         &self,
         endpoint: Endpoint,
         (store, worker): (&Arc<dyn Store>, WorkerId),
-    ) -> Result<(Arc<Route>, Arc<Meter>), String> {
+    ) -> Result<Route, String> {
         let pool = endpoint.pool();
         let shared = pool.map(|pool| SharedQuota { store: Arc::clone(store), pool, worker });
         let limiter = Arc::new(Limiter::new(endpoint.limits, shared));
         let meter = Meter::new(&endpoint.tariff);
         let name = endpoint.base_url.clone();
-        let route = Route {
+        Ok(Route {
             name,
             provider: Arc::new(OpenAiProvider::new(endpoint)?),
             limiter,
+            meter,
             breaker: Mutex::new(Breaker::new(self.policy)),
             refuses: Mutex::default(),
             busy: AtomicUsize::new(0),
             probing: AtomicUsize::new(0),
-        };
-        Ok((Arc::new(route), meter))
+        })
     }
 
     /// How many more leaves may usefully be claimed; `usize::MAX` where no call waits.
     pub fn room(&self) -> usize {
         let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = |(route, _): &(Arc<Route>, Arc<Meter>)| match route.circuit() {
+        let room = |route: &Arc<Route>| match route.circuit() {
             Circuit::Closed => route.limiter.room(),
             Circuit::HalfOpen => route.limiter.room().min(1),
             Circuit::Open(_) => 0,

@@ -36,6 +36,7 @@ fn routes(weights: &[u32]) -> Routes {
             name: String::new(),
             provider: Arc::new(Nobody),
             limiter: Arc::new(Limiter::new(QuotaLimits::default(), None)),
+            meter: Meter::new(&Tariff::default()),
             breaker: Mutex::new(Breaker::new(POLICY)),
             refuses: Mutex::default(),
             busy: AtomicUsize::new(0),
