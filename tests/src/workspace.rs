@@ -116,6 +116,11 @@ impl Workspace {
         self.command(&[&GRADE[..], &judge[..], args].concat())
     }
 
+    /// `tribunal grade` of what is here into `out` by a judge of the config.
+    pub fn grade_by(&self, judge: &str, args: &[&str]) -> Command {
+        self.command(&[&GRADE[..], &["--judge", judge], args].concat())
+    }
+
     /// Runs [`Workspace::grade`] to its end.
     ///
     /// # Panics

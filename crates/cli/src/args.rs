@@ -103,6 +103,9 @@ pub(crate) struct PoolArgs {
     pub(crate) concurrency: Option<u32>,
     #[command(flatten)]
     pub(crate) rates: RateArgs,
+    /// Begin no further leaf after this long, such as 90m or 8h; the same command goes on later
+    #[arg(long, value_name = "TIME", value_parser = deadline)]
+    pub(crate) deadline: Option<i64>,
     /// No progress on standard error
     #[arg(long)]
     pub(crate) quiet: bool,
@@ -152,8 +155,21 @@ impl PoolArgs {
     /// The values that the flags lay over the config.
     pub(crate) fn flags(&self) -> Vec<FlagValue<'static>> {
         let concurrency = self.concurrency.map(i64::from);
-        concurrency.map(|n| ("worker.concurrency", n.into(), "--concurrency")).into_iter().collect()
+        [
+            (concurrency, "worker.concurrency", "--concurrency"),
+            (self.deadline, "run.deadline_s", "--deadline"),
+        ]
+        .into_iter()
+        .filter_map(|(value, key, flag)| Some((key, value?.into(), flag)))
+        .collect()
     }
+}
+
+/// A time on the command line, in whole seconds.
+fn deadline(text: &str) -> Result<i64, String> {
+    let time = text.parse::<jiff::SignedDuration>().ok().map(|time| time.as_secs());
+    let wrong = || "a time is given as 45s, 90m or 8h, and is a second at least".to_owned();
+    time.filter(|seconds| *seconds > 0).ok_or_else(wrong)
 }
 
 /// A score on the command line, from 0 to 1.

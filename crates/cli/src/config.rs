@@ -24,6 +24,7 @@ use std::{
 };
 
 use tribunal_core::SelectionMethod;
+use tribunal_worker::BreakerPolicy;
 
 pub(crate) use self::raw::{ConfigError, Problem, Source};
 use self::{judge::JudgeSettings, models::Models, raw::RawConfig};
@@ -71,6 +72,8 @@ pub(crate) struct RunSettings {
     pub(crate) require_evidence: bool,
     /// Made-up leaves with known answers that are asked about too.
     pub(crate) canaries: u32,
+    /// How long one command works at most.
+    pub(crate) deadline: Option<Duration>,
 }
 
 /// `[store]`.
@@ -116,6 +119,12 @@ pub(crate) struct RetrySettings {
     pub(crate) throttle_cap: Duration,
     /// When an endpoint that was never reached pauses the run.
     pub(crate) unreachable: Duration,
+    /// When endpoints that all fail pause the run.
+    pub(crate) outage: Duration,
+    /// How long after its first claim a leaf is given up.
+    pub(crate) leaf_deadline: Option<Duration>,
+    /// When one that fails rests.
+    pub(crate) breaker: BreakerPolicy,
 }
 
 /// `[evidence]`.
@@ -229,9 +238,16 @@ impl Config {
 
 // === impl StoreSettings ===
 
+impl StoreSettings {
+    /// The URL for people: without its password.
+    pub(crate) fn shown_url(&self) -> String {
+        tribunal_store::shown_url(&self.url)
+    }
+}
+
 impl fmt::Debug for StoreSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoreSettings").field("url", &without_password(&self.url)).finish()
+        f.debug_struct("StoreSettings").field("url", &self.shown_url()).finish()
     }
 }
 
@@ -244,18 +260,5 @@ impl LogFormat {
             LogFormat::Text => "text",
             LogFormat::Json => "json",
         }
-    }
-}
-
-/// The URL with `***` for the password in it, if there is one.
-fn without_password(url: &str) -> String {
-    match reqwest::Url::parse(url) {
-        Ok(mut parsed) if parsed.password().is_some() => match parsed.set_password(Some("***")) {
-            Ok(()) => parsed.to_string(),
-            Err(()) => "***".to_owned(),
-        },
-        // What is no URL but has the shape of one with credentials is not worth the risk.
-        Err(_) if url.contains('@') => "***".to_owned(),
-        _ => url.to_owned(),
     }
 }

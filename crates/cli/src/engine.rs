@@ -17,7 +17,7 @@ use tribunal_core::{JudgeSpec, RunId};
 use tribunal_sim::{Sim, SimConfig};
 use tribunal_store::{QuotaLimits, Store, StoreError};
 use tribunal_worker::{
-    Endpoint, Pool, PoolConfig, PoolEnd, ResolveEndpoint, RetryPolicy, Scope, Shutdown,
+    Endpoint, Pool, PoolConfig, PoolEnd, ResolveEndpoints, RetryPolicy, Scope, Shutdown,
 };
 
 use crate::{
@@ -66,7 +66,7 @@ pub(crate) async fn store_with_runs(config: &Config) -> anyhow::Result<Arc<dyn S
 
 /// What is said where there is no store.
 pub(crate) fn no_store(config: &Config) -> String {
-    let url = &config.store.url;
+    let url = config.store.shown_url();
     format!("there is no store at {url}; `tribunal grade` makes it, or name another --store")
 }
 
@@ -96,9 +96,8 @@ impl Endpoints {
         Self { rates, ..self }
     }
 
-    /// The judge's limits, below those of the command line.
-    fn limits(&self, judge: Option<&ResolvedJudge>) -> QuotaLimits {
-        let limits = judge.map(ResolvedJudge::limits).unwrap_or_default();
+    /// These limits, below those of the command line.
+    fn limits(&self, limits: QuotaLimits) -> QuotaLimits {
         let flag = |flag: Option<NonZeroU32>| flag.map(|rate| f64::from(rate.get()));
         QuotaLimits {
             requests: flag(self.rates.rpm).or(limits.requests),
@@ -140,40 +139,51 @@ impl Endpoints {
     }
 }
 
-impl ResolveEndpoint for Endpoints {
-    fn endpoint(&self, judge: &JudgeSpec) -> Result<Endpoint, String> {
+impl ResolveEndpoints for Endpoints {
+    fn endpoints(&self, judge: &JudgeSpec) -> Result<Vec<Endpoint>, String> {
         let resolved = self.resolved(judge);
         if baseline::is_baseline(judge) {
             // Nothing listens there, and nobody calls.
-            return Ok(Endpoint {
+            return Ok(vec![Endpoint {
                 base_url: "http://127.0.0.1:0/v1".to_owned(),
                 ..Endpoint::local()
-            });
+            }]);
         }
         if judge.is_builtin_sim() {
-            let limits = self.limits(resolved.ok().as_ref());
-            return Ok(Endpoint {
+            let limits = resolved.as_ref().map(ResolvedJudge::limits).unwrap_or_default();
+            return Ok(vec![Endpoint {
                 base_url: self.sim_url()?,
                 prompt_cache_key: true,
                 tariff: self.config.models.get(&judge.model).tariff(),
-                limits,
+                limits: self.limits(limits),
                 ..Endpoint::local()
-            });
+            }]);
         }
         let resolved = resolved?;
-        let (limits, family) = (self.limits(Some(&resolved)), resolved.family());
-        Ok(Endpoint {
+        let own = Endpoint {
             base_url: judge.base_url.clone(),
             api_key: resolved.api_key.secret().cloned(),
-            azure_api_version: resolved.azure_api_version,
-            headers: resolved.headers,
+            azure_api_version: resolved.azure_api_version.clone(),
+            headers: resolved.headers.clone(),
             timeout: resolved.timeout,
             connect_timeout: resolved.connect_timeout,
             prompt_cache_key: resolved.facts.prompt_cache_key,
             tariff: resolved.facts.tariff(),
-            limits,
-            family: Some(family),
-        })
+            limits: self.limits(resolved.limits()),
+            family: Some(resolved.family()),
+            account: resolved.account.clone(),
+            weight: resolved.weight,
+        };
+        let further = resolved.further.iter().map(|endpoint| Endpoint {
+            base_url: endpoint.base_url.clone(),
+            api_key: endpoint.api_key.secret().cloned(),
+            azure_api_version: endpoint.azure_api_version.clone(),
+            limits: self.limits(endpoint.limits()),
+            account: endpoint.account.clone(),
+            weight: endpoint.weight,
+            ..own.clone()
+        });
+        Ok(std::iter::once(own.clone()).chain(further).collect())
     }
 }
 
@@ -247,14 +257,29 @@ pub(crate) async fn work(
             inline_wait: retry.inline_wait,
             throttle_cap: retry.throttle_cap,
             unreachable_after: retry.unreachable,
+            outage_after: retry.outage,
+            leaf_deadline: retry.leaf_deadline,
+            breaker: retry.breaker,
             budget_ratio: retry.retry_budget_ratio,
         },
     };
     let events = Arc::clone(progress);
+    let drain = shutdown.drain.clone();
     let pool = Pool::new(Arc::clone(store), pool, endpoints, events, shutdown);
     let ticker = tokio::spawn(Arc::clone(progress).tick());
+    let timer = config.run.deadline.map(|deadline| {
+        let progress = Arc::clone(progress);
+        tokio::spawn(async move {
+            tokio::time::sleep(deadline).await;
+            progress.say(&format!("the deadline of {} s has come", deadline.as_secs()));
+            drain.cancel();
+        })
+    });
     let end = pool.work(scope).await;
     ticker.abort();
+    if let Some(timer) = timer {
+        timer.abort();
+    }
     progress.finish();
     Ok(end?)
 }

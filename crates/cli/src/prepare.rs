@@ -467,7 +467,6 @@ pub(crate) fn judge(
             }
         }
     };
-    judge.requests_per_minute = rates.rpm.or(judge.requests_per_minute);
-    judge.tokens_per_minute.all = rates.tpm.or(judge.tokens_per_minute.all);
+    judge.limit(rates.rpm, rates.tpm);
     Ok(judge)
 }

@@ -4,7 +4,7 @@
 //! the pool's events and steers nothing.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::IsTerminal,
     sync::{Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
@@ -50,6 +50,8 @@ struct State {
     in_flight: u64,
     rejected: u64,
     paused: bool,
+    /// Endpoints that get no calls.
+    down: BTreeSet<String>,
     failures: BTreeMap<FailureClass, u64>,
     usage: Usage,
 }
@@ -99,6 +101,13 @@ impl Progress {
             bar.finish_and_clear();
         } else {
             self.show();
+        }
+    }
+
+    /// Says something, unless nothing is to be said.
+    pub(crate) fn say(&self, text: &str) {
+        if self.bar.is_some() || self.lines {
+            note(text);
         }
     }
 
@@ -156,6 +165,16 @@ impl EventSink for Progress {
                 said = first.then(|| format!("run {run} is paused: {reason}"));
             }
             Event::Throttled { .. } => {}
+            Event::EndpointDown { endpoint, error, .. } => {
+                let first = state.down.insert(endpoint.clone());
+                said = first.then(|| {
+                    format!("the endpoint {endpoint} fails and gets no calls for now: {error}")
+                });
+            }
+            Event::EndpointUp { endpoint } => {
+                let was_down = state.down.remove(&endpoint);
+                said = was_down.then(|| format!("the endpoint {endpoint} answers again"));
+            }
             Event::Draining { in_flight } => {
                 said = Some(format!(
                     "stopping: {in_flight} leaves in flight may finish; again to stop at once"
@@ -188,6 +207,9 @@ impl State {
         }
         if let Some(prices) = prices {
             parts.push(format!("${:.2}", prices.cost_usd(&self.usage)));
+        }
+        if !self.down.is_empty() {
+            parts.push(format!("{} endpoints down", self.down.len()));
         }
         if self.rejected > 0 {
             parts.push(format!("{} rejected", self.rejected));

@@ -19,6 +19,9 @@ pub struct Bill {
     /// What is charged for calls of which nobody knows what they cost, such as those that timed out;
     /// only a run with a budget counts them. Null where no price is known.
     pub unknown_usd: Option<f64>,
+    /// Calls of which nobody knows what they used, and what they may have used at most: in no other line,
+    /// and in the cost only as far as `unknown_usd` says.
+    pub possible: BillLine,
     /// Verdicts taken over from earlier runs, and what asking again was expected to take.
     pub reused: BillLine,
     /// What the run was expected to take when it was begun; null where nobody said.
@@ -63,6 +66,7 @@ impl Bill {
             rank: of_kind(CallKind::Rank),
             repair: of_kind(CallKind::Repair),
             unknown_usd: cost.zip(known).map(|(cost, known)| cost - known),
+            possible: line(totals.possible.calls, totals.possible.usage),
             reused: line(reused, saved),
             planned,
             difference_usd: cost.zip(expected).map(|(cost, expected)| cost - expected),
@@ -94,7 +98,12 @@ mod tests {
         assert!((cost(bill.judge) - 2.8).abs() < 1e-9 && (cost(bill.repair) - 0.36).abs() < 1e-9);
         assert!((cost(bill.reused) - 1.0).abs() < 1e-9);
         assert!(bill.difference_usd.is_some_and(|difference| (difference - 0.16).abs() < 1e-9));
-        assert_eq!(bill.unknown_usd, Some(0.0));
+        assert_eq!((bill.unknown_usd, bill.possible.cost_usd), (Some(0.0), Some(0.0)));
+        // Without a budget what a call may have cost stands apart from what calls have cost.
+        totals.possible = KindTotals { calls: 1, usage: usage(250_000, 0) };
+        let unsure = Bill::new(&totals, Some(&planned), Some(&prices));
+        assert!((cost(unsure.possible) - 0.5).abs() < 1e-9 && unsure.possible.calls == 1);
+        assert_eq!((unsure.unknown_usd, unsure.difference_usd), (Some(0.0), bill.difference_usd));
 
         // Two calls timed out: what was reserved for them is charged.
         let amount = |micro_usd| Amount { micro_usd, tokens: 0 };

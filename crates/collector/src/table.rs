@@ -172,6 +172,15 @@ fn bill(collected: &Collected, cost: f64) -> String {
     if parts.len() > 1 {
         let _ = write!(text, ": {}", parts.join(", "));
     }
+    let unsure = bill.possible.cost_usd.filter(|cost| *cost > 0.0);
+    if let Some(possible) = unsure.filter(|_| budget.is_none()) {
+        let calls = bill.possible.calls;
+        let _ = write!(
+            text,
+            "; {calls} calls of unknown outcome may have cost up to {} besides",
+            dollars(possible)
+        );
+    }
     if let Some(saved) = bill.reused.cost_usd.filter(|saved| *saved > 0.0) {
         let _ = write!(text, "; reuse saved about {}", dollars(saved));
     }

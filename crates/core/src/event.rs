@@ -71,6 +71,20 @@ pub enum Event {
         /// How long the provider asked for.
         delay: Duration,
     },
+    /// An endpoint fails and gets no calls for a while.
+    EndpointDown {
+        /// Its URL.
+        endpoint: String,
+        /// The last failure.
+        error: String,
+        /// Until one call tries it again.
+        rest: Duration,
+    },
+    /// An endpoint that failed answers again.
+    EndpointUp {
+        /// Its URL.
+        endpoint: String,
+    },
     /// The run was paused because the judge's account or endpoint refuses.
     Paused {
         /// Which run.

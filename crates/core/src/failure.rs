@@ -72,6 +72,13 @@ impl FailureClass {
         FailureClass::ALL.into_iter().find(|c| c.name() == name)
     }
 
+    /// Whether this class was the end of a leaf that carries this reason.
+    pub fn leads_to(self, reason: UngradedReason) -> bool {
+        // A ranking that cannot be used is a bad reply too.
+        let unranked = (FailureClass::BadReply, UngradedReason::Unranked);
+        self.ungraded_reason() == reason || (self, reason) == unranked
+    }
+
     /// The reason that an ungraded leaf carries when this class was its end.
     pub fn ungraded_reason(self) -> UngradedReason {
         match self {

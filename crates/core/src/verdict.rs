@@ -49,6 +49,8 @@ pub enum UngradedReason {
     BadRequest,
     /// The budget ended first.
     Budget,
+    /// The leaf's time ended first.
+    Deadline,
     /// The run was cancelled first.
     Cancelled,
     /// Workers died over this leaf until it was given up.
@@ -123,6 +125,22 @@ pub struct Attempt {
     pub latency_ms: u64,
     /// Tokens of this call.
     pub usage: Usage,
+    /// The URL of the endpoint that was called; empty in records that do not say.
+    pub endpoint: String,
+    /// What the tokens cost by the prices known then, in US dollars; `None` where none was known.
+    pub cost_usd: Option<f64>,
+    /// For a call of which nobody knows what it used, such as one that timed out.
+    pub possible: Option<PossibleSpend>,
+}
+
+/// What a call of unknown outcome may have used at most: its prompt, uncached, and a reply as long as
+/// its cap. A run with a budget is charged this.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PossibleSpend {
+    /// Tokens.
+    pub usage: Usage,
+    /// What they cost by the prices known then, in US dollars; `None` where none was known.
+    pub cost_usd: Option<f64>,
 }
 
 /// A passage that the judge quotes.
@@ -244,7 +262,7 @@ impl Outcome {
 
 impl UngradedReason {
     /// Every reason, in the order used by tables.
-    pub const ALL: [UngradedReason; 12] = [
+    pub const ALL: [UngradedReason; 13] = [
         UngradedReason::Refused,
         UngradedReason::ContextOverflow,
         UngradedReason::Unparseable,
@@ -252,6 +270,7 @@ impl UngradedReason {
         UngradedReason::ProviderError,
         UngradedReason::BadRequest,
         UngradedReason::Budget,
+        UngradedReason::Deadline,
         UngradedReason::Cancelled,
         UngradedReason::LostLease,
         UngradedReason::Internal,
@@ -269,6 +288,7 @@ impl UngradedReason {
             UngradedReason::ProviderError => "provider_error",
             UngradedReason::BadRequest => "bad_request",
             UngradedReason::Budget => "budget",
+            UngradedReason::Deadline => "deadline",
             UngradedReason::Cancelled => "cancelled",
             UngradedReason::LostLease => "lost_lease",
             UngradedReason::Internal => "internal",

@@ -69,6 +69,7 @@ macro_rules! conformance_suite {
                 a_score_off_the_scale_is_refused
                 retry_in_is_honoured
                 failures_are_counted_as_charged
+                a_task_ages_from_its_first_claim
                 a_failure_without_retry_is_a_dead_letter
                 release_charges_nothing
                 a_stale_lease_writes_nothing
@@ -292,6 +293,9 @@ fn attempt(class: Option<FailureClass>) -> Attempt {
         waited_ms: 3,
         latency_ms: 1200,
         usage: Usage { input: 1000, cached: 800, output: 50 },
+        endpoint: "https://judge/v1".to_owned(),
+        cost_usd: Some(0.001_25),
+        possible: None,
     }
 }
 

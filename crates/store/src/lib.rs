@@ -36,4 +36,4 @@ pub use store::{
     MAX_LOST_LEASES, NewRun, Progress, Pruned, Reusable, RunRecord, RunTotals, Store,
     StoredVerdict, TaskOutcome,
 };
-pub use url::{open, sqlite_file};
+pub use url::{open, shown_url, sqlite_file};

@@ -270,6 +270,7 @@ impl Store for ModelStore {
             if let Some((state, task)) = tables.held(&run, (position, sample), lease, now) {
                 let used = used_tokens(&attempts);
                 task.attempts.extend(attempts);
+                task.first_claim_ms = None;
                 task.state = match state {
                     RunState::Cancelled => State::Cancelled,
                     RunState::Active | RunState::Paused => State::Ready,
@@ -402,6 +403,10 @@ impl Store for ModelStore {
                 let of_kind = totals.by_kind.entry(attempt.kind).or_default();
                 of_kind.calls += 1;
                 of_kind.usage += attempt.usage;
+                if let Some(possible) = attempt.possible {
+                    totals.possible.calls += 1;
+                    totals.possible.usage += possible.usage;
+                }
                 let count = match (attempt.class, attempt.kind) {
                     (Some(FailureClass::Throttled), _) => &mut totals.rejected,
                     (Some(_), _) => &mut totals.failed,

@@ -69,6 +69,9 @@ pub struct Claim {
     pub task: LeafTask,
     /// Charged failures of this task before this claim.
     pub failures: u32,
+    /// Time since the task's first claim, zero for that one. It begins anew when the task is released,
+    /// or put back in the queue by `retry` or a larger budget.
+    pub age: Duration,
     /// Whether the run has a budget: then every call is reserved before and settled after it.
     pub budgeted: bool,
     /// A verdict of another run with the same content key, where there is one.
@@ -224,6 +227,8 @@ pub struct RunTotals {
     pub usage: Usage,
     /// All calls by what they were for, whatever came of them.
     pub by_kind: BTreeMap<CallKind, KindTotals>,
+    /// Calls of which nobody knows what they used, and what they may have used at most, beyond `usage`.
+    pub possible: KindTotals,
     /// Graded verdicts by who decided: `judge`, `rule`, `reused`; they sum to `graded`.
     pub by_source: BTreeMap<String, u64>,
     /// Graded verdicts, every sample counted.

@@ -32,7 +32,14 @@ fn sqlite_path(url: &str) -> Option<&str> {
     plain.then_some(path)
 }
 
-/// The URL with whatever may be a password replaced.
+/// The store's URL for people: with whatever may be a password replaced.
+pub fn shown_url(url: &str) -> String {
+    match sqlite_path(url) {
+        Some(_) => url.to_owned(),
+        None => without_password(url),
+    }
+}
+
 fn without_password(url: &str) -> String {
     // Parameters may carry a password too.
     let (url, parameters) = match url.split_once('?') {
@@ -83,10 +90,12 @@ mod tests {
             "postgres://host/db?password=s3cret",
             "me:s3cret@host",
         ] {
-            let shown = without_password(url);
+            let shown = shown_url(url);
             assert!(!shown.contains("s3cret"), "{shown}");
             assert!(shown.contains("host"), "{shown}");
         }
-        assert_eq!(without_password("mysql://host/db"), "mysql://host/db");
+        for url in ["mysql://host/db", "sqlite:me@home/what?.db"] {
+            assert_eq!(shown_url(url), url);
+        }
     }
 }

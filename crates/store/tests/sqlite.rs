@@ -72,6 +72,9 @@ fn completion(claim: &Claim, reply: usize) -> Completion {
             waited_ms: 0,
             latency_ms: 1_000,
             usage: Usage::default(),
+            endpoint: String::new(),
+            cost_usd: None,
+            possible: None,
         }],
     }
 }

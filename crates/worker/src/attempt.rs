@@ -6,11 +6,15 @@
 
 mod ask;
 mod choose;
+mod cut;
 mod failed;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use tribunal_core::{
     Attempt, BlobHash, CallKind, Category, FailureClass, LeafTask, Outcome, ReplyForm,
@@ -104,12 +108,18 @@ struct Turn<'a> {
     task: TaskKey,
     category: Category,
     attempts: Vec<Attempt>,
+    /// When the leaf is given up.
+    deadline: Option<Instant>,
     /// Transient failures, those of earlier claims included.
     failures: u32,
     /// Refusals of the account before this attempt.
     refusals: u32,
     /// Calls that reached nobody, while nobody has ever answered.
     unreached: u32,
+    /// The way that the last call failed on.
+    failed_on: Option<usize>,
+    /// Whether the last call was to show if a failing endpoint answers again.
+    probed: bool,
     shrunk: bool,
     form: ReplyForm,
     /// Hash of the last question, repairs left out.
@@ -147,9 +157,15 @@ impl Asker<'_> {
             task,
             category: claim.task.category,
             attempts: Vec::new(),
+            deadline: self
+                .policy
+                .leaf_deadline
+                .map(|d| Instant::now() + d.saturating_sub(claim.age)),
             failures: claim.failures,
             refusals: self.run.health.refusals(),
             unreached: 0,
+            failed_on: None,
+            probed: false,
             shrunk: false,
             form: self.run.form(),
             prompt: None,
@@ -160,15 +176,16 @@ impl Asker<'_> {
             simulated: false,
             call_place: None,
         };
-        let end = match (&claim.task.rule, &claim.reusable) {
+        let mut end = match (&claim.task.rule, &claim.reusable) {
             (Some(rule), _) => turn.by_rule(rule),
             (None, Some(reusable)) => turn.reused(reusable),
             (None, None) => turn.ask_until_end().await?,
         };
-        match end {
+        match &mut end {
             End::Pause { .. } => self.run.health.refused(),
             End::Verdict(_) => turn.forget_own_group(),
-            _ => {}
+            End::Retry { delay, .. } => *delay = turn.before_deadline(*delay),
+            End::Dead { .. } | End::Release => {}
         }
         Ok(Attempted { end, attempts: turn.attempts, call_place: turn.call_place })
     }

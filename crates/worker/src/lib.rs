@@ -4,6 +4,7 @@
 //! and reads no submission; what it needs is in the store. It meets the collector only there.
 
 pub mod attempt;
+pub mod breaker;
 pub mod health;
 pub mod limit;
 pub mod meter;
@@ -15,14 +16,16 @@ pub mod provider;
 pub mod purse;
 pub mod recorded;
 pub mod retry;
+pub mod route;
 pub mod rule;
 pub mod run_context;
 pub mod select;
 pub mod verify;
 pub mod warm;
 
+pub use breaker::BreakerPolicy;
 pub use meter::Tariff;
 pub use pool::{EventSink, Pool, PoolConfig, PoolEnd, Scope, Shutdown};
 pub use prompt::PromptSet;
-pub use provider::{Endpoint, ResolveEndpoint};
+pub use provider::{Endpoint, ResolveEndpoints};
 pub use retry::RetryPolicy;

@@ -30,6 +30,10 @@ const GROUP: usize = 256;
 /// Tries of a write while another process holds the store.
 const BUSY_TRIES: u32 = 20;
 
+/// Share of a lease that is left when its attempt stops: the end must not come too late to be given
+/// back, nor a call be begun that nobody waits for.
+const LEASE_MARGIN: u32 = 20;
+
 /// One finished claim, with the slot that it frees.
 pub(crate) struct Finished {
     pub(crate) claim: Claim,
@@ -62,7 +66,7 @@ impl Leases {
             run: claim.run.clone(),
             position: claim.task.position,
             sample: claim.task.sample,
-            deadline: claimed + ttl,
+            deadline: deadline(claimed, ttl),
             stop,
         };
         self.lock().insert(claim.lease, lease);
@@ -70,6 +74,30 @@ impl Leases {
 
     fn release(&self, lease: LeaseId) {
         self.lock().remove(&lease);
+    }
+
+    /// Stops every attempt at its lease's deadline, as soon as it has come. `look` is the longest time
+    /// between two looks; shorter than any lease.
+    pub(crate) async fn watch(&self, look: Duration) {
+        loop {
+            let now = Instant::now();
+            let next = self.stop_ended(now).map_or(now + look, |next| next.min(now + look));
+            tokio::time::sleep_until(next).await;
+        }
+    }
+
+    /// Stops every attempt whose deadline has come; returns the next deadline.
+    fn stop_ended(&self, now: Instant) -> Option<Instant> {
+        let leases = self.lock();
+        let mut next: Option<Instant> = None;
+        for lease in leases.values() {
+            if lease.deadline <= now {
+                lease.stop.cancel();
+            } else {
+                next = Some(next.map_or(lease.deadline, |next| next.min(lease.deadline)));
+            }
+        }
+        next
     }
 
     /// Stops every attempt whose lease has ended by this process's own clock, and asks the store
@@ -85,11 +113,9 @@ impl Leases {
         events: &dyn EventSink,
     ) -> Result<(), StoreError> {
         let now = Instant::now();
+        self.stop_ended(now);
         let held: Vec<(RunId, u32, u32, LeaseId)> = {
             let leases = self.lock();
-            for lease in leases.values().filter(|lease| lease.deadline <= now) {
-                lease.stop.cancel();
-            }
             let alive = leases.iter().filter(|(_, lease)| lease.deadline > now);
             alive.map(|(id, l)| (l.run.clone(), l.position, l.sample, *id)).collect()
         };
@@ -103,7 +129,7 @@ impl Leases {
                 continue;
             };
             match answer {
-                Held::Held | Held::Drain => lease.deadline = now + ttl,
+                Held::Held | Held::Drain => lease.deadline = deadline(now, ttl),
                 Held::Cancel => lease.stop.cancel(),
                 Held::Lost => {
                     lease.stop.cancel();
@@ -241,6 +267,12 @@ impl Ends {
     }
 }
 
+/// When an attempt stops whose lease was asked for, or prolonged, at this instant: before the store
+/// lets it end.
+fn deadline(asked: Instant, ttl: Duration) -> Instant {
+    asked + ttl - ttl / LEASE_MARGIN
+}
+
 fn key(run: &RunId, position: u32, sample: u32) -> TaskKey {
     TaskKey { run: run.clone(), position, sample }
 }
@@ -259,5 +291,35 @@ where
             }
             result => return result,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_stops_before_its_lease_ends_though_nobody_beats() {
+        const TTL: Duration = Duration::from_secs(60);
+        let (leases, stops) = (Arc::new(Leases::default()), [Stop::new(), Stop::new()]);
+        let start = Instant::now();
+        for (number, stop) in stops.iter().enumerate() {
+            let lease = HeldLease {
+                run: RunId::from_hash(tribunal_core::BlobHash::of(b"run")),
+                position: 0,
+                sample: 0,
+                deadline: deadline(start + TTL * number as u32, TTL),
+                stop: stop.clone(),
+            };
+            leases.lock().insert(LeaseId::from_bytes([number as u8; 16]), lease);
+        }
+        let watched = Arc::clone(&leases);
+        let watch = tokio::spawn(async move { watched.watch(TTL / 4).await });
+        stops[0].cancelled().await;
+        assert_eq!(start.elapsed().as_secs(), 57);
+        assert!(!stops[1].is_cancelled());
+        stops[1].cancelled().await;
+        assert_eq!(start.elapsed().as_secs(), 117);
+        watch.abort();
     }
 }

@@ -23,10 +23,11 @@ use self::rota::Rota;
 use crate::{
     attempt::{Asker, Attempted, End},
     outbox::{self, Finished, Leases},
-    provider::ResolveEndpoint,
+    provider::ResolveEndpoints,
     recorded::ContextError,
     retry::{RetryBudget, RetryPolicy},
-    run_context::{Providers, RunContext},
+    route::Providers,
+    run_context::RunContext,
 };
 
 /// The shortest wait for tasks that cannot be had yet.
@@ -97,7 +98,7 @@ struct Shared {
     store: Arc<dyn Store>,
     worker: WorkerId,
     config: PoolConfig,
-    endpoints: Arc<dyn ResolveEndpoint>,
+    endpoints: Arc<dyn ResolveEndpoints>,
     events: Arc<dyn EventSink>,
     shutdown: Shutdown,
     budget: RetryBudget,
@@ -115,7 +116,7 @@ impl Pool {
     pub fn new(
         store: Arc<dyn Store>,
         config: PoolConfig,
-        endpoints: Arc<dyn ResolveEndpoint>,
+        endpoints: Arc<dyn ResolveEndpoints>,
         events: Arc<dyn EventSink>,
         shutdown: Shutdown,
     ) -> Self {
@@ -130,7 +131,7 @@ impl Pool {
             calls: Arc::new(Semaphore::new(config.concurrency.max(1))),
             leases: Arc::default(),
             stored: Arc::default(),
-            providers: Providers::default(),
+            providers: Providers::new(config.retry.breaker),
             runs: std::sync::Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -191,6 +192,7 @@ impl Shared {
         let mut rota = scope.runs.as_deref().map(Rota::new);
         let (drain, stop) = (&self.shutdown.drain, &self.shutdown.stop);
         let mut rested = SHORTEST_REST;
+        let mut looked = None;
         loop {
             // One slot first, then as many as are free: a claim takes what the pool can start.
             let first = tokio::select! {
@@ -210,6 +212,17 @@ impl Shared {
             let room = self.providers.room().min(claim_batch.max(1));
             if room == 0 {
                 drop(first);
+                // Nothing is claimed while an endpoint rests: whether anything is left shows here.
+                if scope.until_empty
+                    && slots.available_permits() == held
+                    && looked.is_none_or(|looked: Instant| looked.elapsed() >= poll)
+                {
+                    looked = Some(Instant::now());
+                    let all = rota.as_ref().is_none_or(Rota::has_admitted_all);
+                    if all && matches!(self.rest(rota.as_ref()).await?, Rest::Nothing) {
+                        return Ok(PoolEnd::Empty);
+                    }
+                }
                 tokio::select! {
                     () = stop.cancelled() => {}
                     () = drain.cancelled() => {}
@@ -311,7 +324,7 @@ impl Shared {
         attempted.unwrap_or_else(|error| {
             let end = match error {
                 // The leaf is not to blame; the lease ends, or the store's next error ends the pool.
-                ContextError::Store(StoreError::Busy { .. }) => End::Retry {
+                ContextError::Store(ref store) if store.is_retryable() => End::Retry {
                     class: FailureClass::Internal,
                     delay: self.config.poll,
                     charged: 0,
@@ -331,8 +344,8 @@ impl Shared {
         };
         let load = async || {
             let context = RunContext::load(Arc::clone(&self.store), run.clone(), |spec| {
-                let endpoint = self.endpoints.endpoint(&spec.judge)?;
-                self.providers.get(endpoint, &spec.judge.model, (&self.store, self.worker))
+                let endpoints = self.endpoints.endpoints(&spec.judge)?;
+                self.providers.get(endpoints, &spec.judge.model, (&self.store, self.worker))
             });
             context.await.map(Arc::new)
         };
@@ -344,9 +357,14 @@ impl Shared {
         self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(run);
     }
 
-    /// Beats until it is aborted. A worker that was stopped for long ends its own attempts first,
-    /// by its own clock, and only then asks the store.
+    /// Beats until it is aborted, and stops attempts whose leases end, by this process's own clock:
+    /// also while the store does not answer, and before it is asked by a process that was stopped for
+    /// long.
     async fn heart(self: Arc<Self>) {
+        tokio::join!(self.leases.watch(self.config.heartbeat), self.beats());
+    }
+
+    async fn beats(&self) {
         let mut beat = tokio::time::interval(self.config.heartbeat);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut lost = BTreeSet::new();

@@ -7,7 +7,7 @@ pub mod classify;
 pub mod headers;
 pub mod openai;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -45,6 +45,10 @@ pub struct Endpoint {
     /// The models that share the account's limits; `None` for an endpoint of this process's own,
     /// which nobody else calls.
     pub family: Option<String>,
+    /// The account whose limits the key shares with other keys; `None` for an account of its own.
+    pub account: Option<String>,
+    /// Its share of the judge's calls against the judge's other endpoints.
+    pub weight: NonZeroU32,
 }
 
 // === impl Endpoint ===
@@ -63,32 +67,48 @@ impl Endpoint {
             tariff: Tariff::default(),
             limits: QuotaLimits::default(),
             family: None,
+            account: None,
+            weight: NonZeroU32::MIN,
         }
     }
 
-    /// What the account's calls of this family share: known by the host and a hash of the key.
+    /// What the account's calls of this family share: known by the host and the account's name, else
+    /// a hash of the key.
     pub fn pool(&self) -> Option<QuotaPool> {
         let family = self.family.clone()?;
         let host = self.base_url.split("://").last().unwrap_or_default();
         let host = host.split('/').next().unwrap_or_default();
-        let mut hasher = FieldHasher::new("tribunal.account/1");
-        hasher.field("host", host.as_bytes());
+        let account = match &self.account {
+            Some(account) => account.clone(),
+            None => self.hash("tribunal.account/1", "host", host),
+        };
+        Some(QuotaPool { account: format!("{host} {account}"), family })
+    }
+
+    /// What tells it from other endpoints of the process; holds no secret.
+    pub fn identity(&self) -> String {
+        let hash = self.hash("tribunal.endpoint/1", "url", &self.base_url);
+        format!("{} {hash}", self.base_url)
+    }
+
+    fn hash(&self, what: &'static str, field: &'static str, value: &str) -> String {
+        let mut hasher = FieldHasher::new(what);
+        hasher.field(field, value.as_bytes());
         if let Some(key) = &self.api_key {
             hasher.field("key", key.expose_secret().as_bytes());
         }
-        let account = &hasher.finish().to_string()[..ACCOUNT_DIGITS];
-        Some(QuotaPool { account: format!("{host} {account}"), family })
+        hasher.finish().to_string()[..ACCOUNT_DIGITS].to_owned()
     }
 }
 
-/// Gives the endpoint of a judge: from the config, and the simulated judge's where it runs inside.
-pub trait ResolveEndpoint: Send + Sync {
-    /// The endpoint.
+/// Gives a judge's endpoints: from the config, and the simulated judge's where it runs inside.
+pub trait ResolveEndpoints: Send + Sync {
+    /// The endpoints, the one that the run names first.
     ///
     /// # Errors
     ///
     /// Why there is none here, and what to do.
-    fn endpoint(&self, judge: &JudgeSpec) -> Result<Endpoint, String>;
+    fn endpoints(&self, judge: &JudgeSpec) -> Result<Vec<Endpoint>, String>;
 }
 
 /// One message.
@@ -217,6 +237,13 @@ pub struct CallFailure {
 // === impl CallFailure ===
 
 impl CallFailure {
+    /// Whether the endpoint alone is to blame, whatever was asked: nobody was reached, or what stands
+    /// before the model says that the model is away.
+    pub fn is_outage(&self) -> bool {
+        let away = matches!(self.status, Some(502 | 503 | 504 | 529));
+        self.class == FailureClass::Transient && (!self.reached || away)
+    }
+
     /// A call that was not made because it is too long to be answered.
     pub fn too_long(message: String) -> Self {
         Self {

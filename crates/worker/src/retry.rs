@@ -10,7 +10,10 @@ use std::{
 
 use backoff::{ExponentialBackoff, backoff::Backoff};
 
-use crate::provider::{CallFailure, Reply};
+use crate::{
+    breaker::BreakerPolicy,
+    provider::{CallFailure, Reply},
+};
 
 /// How often and how patiently a leaf is tried again.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,6 +32,12 @@ pub struct RetryPolicy {
     pub throttle_cap: Duration,
     /// How long an endpoint that was never reached is tried before the run pauses.
     pub unreachable_after: Duration,
+    /// How long endpoints may all fail that answered before, until the run pauses.
+    pub outage_after: Duration,
+    /// How long after its first claim a leaf is given up, whatever it waits for.
+    pub leaf_deadline: Option<Duration>,
+    /// When an endpoint rests.
+    pub breaker: BreakerPolicy,
     /// Retries per successful call that all leaves together may use, beyond a reserve.
     pub budget_ratio: f64,
 }
@@ -119,6 +128,9 @@ mod tests {
                 inline_wait: Duration::ZERO,
                 throttle_cap: Duration::ZERO,
                 unreachable_after: Duration::ZERO,
+                outage_after: Duration::ZERO,
+                leaf_deadline: None,
+                breaker: BreakerPolicy { failures: 5, base: Duration::ZERO, max: Duration::ZERO },
                 budget_ratio: 0.2,
             };
             let ceiling = (base as u128) << failures.saturating_sub(1).min(30);

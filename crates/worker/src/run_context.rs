@@ -1,12 +1,12 @@
 //! What a worker holds of a run while it grades its leaves.
 //!
-//! Owns the endpoint's provider and limit, the reply form in use, and the shared messages of each
+//! Owns the ways to its judge, the reply form in use, and the shared messages of each
 //! category, serialised once. Holds nothing that grows with leaves.
 
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
@@ -14,18 +14,19 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 use tribunal_core::{
-    BlobHash, Category, ReplyForm, RunId, RunSpec, WorkerId, ids::FieldHasher, verdict::Suspicion,
+    BlobHash, Category, ReplyForm, RunId, RunSpec, ids::FieldHasher, verdict::Suspicion,
 };
 use tribunal_evidence::injection;
 use tribunal_store::Store;
 
 use crate::{
     health::Health,
-    limit::{Limiter, SharedQuota, expected::Expected},
+    limit::expected::Expected,
     meter::Meter,
-    provider::{Endpoint, Message, Provider},
+    provider::Message,
     purse::Purse,
     recorded::{ContextError, RecordedRun, evidence},
+    route::Routes,
     select::{Groups, Selector},
     verify::ShownTexts,
     warm,
@@ -38,10 +39,8 @@ const CACHE_KEY_DIGITS: usize = 32;
 pub struct RunContext {
     /// The run as recorded.
     pub run: RecordedRun,
-    /// Its judge's endpoint.
-    pub provider: Arc<dyn Provider>,
-    /// That endpoint's limit.
-    pub limiter: Arc<Limiter>,
+    /// The ways to its judge.
+    pub routes: Routes,
     /// How its model's tokens are counted.
     pub meter: Arc<Meter>,
     /// The run's money.
@@ -73,8 +72,8 @@ pub struct Shared {
     prefix_hash: BlobHash,
     /// The vocabulary's tokens of its messages.
     pub tokens: u64,
-    /// Whether the provider has it in its cache.
-    pub warm: warm::Prefix,
+    /// Whether each endpoint has it in its cache.
+    pub warm: warm::Prefixes,
     /// What tells the provider which questions share it.
     cache_key: String,
     /// What quotes are looked up in.
@@ -101,7 +100,7 @@ impl Shared {
 // === impl RunContext ===
 
 impl RunContext {
-    /// Loads the run. `endpoint` gives its provider and limiter.
+    /// Loads the run. `routes` gives the ways to its judge.
     ///
     /// # Errors
     ///
@@ -109,20 +108,20 @@ impl RunContext {
     pub async fn load(
         store: Arc<dyn Store>,
         id: RunId,
-        endpoint: impl FnOnce(&RunSpec) -> Result<Access, String>,
+        routes: impl FnOnce(&RunSpec) -> Result<Routes, String>,
     ) -> Result<RunContext, ContextError> {
         let run = RecordedRun::load(&*store, id.clone()).await?;
         let spec = &run.spec;
-        let Access { provider, limiter, meter } = endpoint(spec)
+        let routes = routes(spec)
             .map_err(|what| ContextError::Unusable(format!("run {}: {what}", run.id)))?;
+        let meter = Arc::clone(&routes.meter);
         let shared = spec.evidence.keys().map(|c| (*c, Default::default())).collect();
         let reply_fields = run.reply_fields();
         let mut forms = vec![spec.judge.reply_form];
         forms.extend(spec.judge.fallback_forms.iter().filter(|f| **f != spec.judge.reply_form));
         Ok(RunContext {
             run,
-            provider,
-            limiter,
+            routes,
             purse: Purse::new(Arc::clone(&store), id, Arc::clone(&meter)),
             meter,
             expected: Expected::default(),
@@ -198,7 +197,7 @@ impl RunContext {
                 Message { role: "system", content: &prompt.system },
                 Message { role: "user", content: &prompt.shared },
             ];
-            let prefix = self.provider.prefix(&self.run.spec.judge, &shared);
+            let prefix = self.routes.provider().prefix(&self.run.spec.judge, &shared);
             let prefix_hash = BlobHash::of(&prefix);
             let meter = Arc::clone(&self.meter);
             // Counting megabytes takes long: not on the runtime's threads.
@@ -206,7 +205,7 @@ impl RunContext {
             let tokens = tokio::task::spawn_blocking(count).await;
             let tokens = tokens.map_err(|error| ContextError::Unusable(error.to_string()))?;
             let cache_key = prefix_hash.to_string()[..CACHE_KEY_DIGITS].to_owned();
-            let warm = warm::Prefix::default();
+            let warm = warm::Prefixes::default();
             Ok(Arc::new(Shared {
                 prefix,
                 prefix_hash,
@@ -220,57 +219,5 @@ impl RunContext {
             }))
         };
         cells[usize::from(shrunk)].get_or_try_init(build).await.cloned()
-    }
-}
-
-/// What serves an endpoint: one of each for all runs of a process.
-#[derive(Default)]
-pub struct Providers(Mutex<BTreeMap<String, Access>>);
-
-/// The way to one endpoint's model.
-#[derive(Clone)]
-pub struct Access {
-    /// Sends questions.
-    pub provider: Arc<dyn Provider>,
-    /// The endpoint's limit.
-    pub limiter: Arc<Limiter>,
-    /// How the model's tokens are counted.
-    pub meter: Arc<Meter>,
-}
-
-// === impl Providers ===
-
-impl Providers {
-    /// The way to this endpoint and model. `shared` is where quota is shared, and who shares it.
-    ///
-    /// # Errors
-    ///
-    /// The endpoint cannot be used.
-    pub fn get(
-        &self,
-        endpoint: Endpoint,
-        model: &str,
-        shared: (&Arc<dyn Store>, WorkerId),
-    ) -> Result<Access, String> {
-        let key = format!("{}\n{model}", endpoint.base_url);
-        let mut providers = self.0.lock().map_err(|_| "a provider was lost".to_owned())?;
-        if let Some(known) = providers.get(&key) {
-            return Ok(known.clone());
-        }
-        let (store, worker) = shared;
-        let pool = endpoint.pool();
-        let shared = pool.map(|pool| SharedQuota { store: Arc::clone(store), pool, worker });
-        let limiter = Arc::new(Limiter::new(endpoint.limits, shared));
-        let meter = Meter::new(&endpoint.tariff);
-        let provider = crate::provider::openai::OpenAiProvider::new(endpoint)?;
-        let made = Access { provider: Arc::new(provider), limiter, meter };
-        providers.insert(key, made.clone());
-        Ok(made)
-    }
-
-    /// How many more leaves may usefully be claimed; `usize::MAX` where no call waits.
-    pub fn room(&self) -> usize {
-        let providers = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        providers.values().map(|access| access.limiter.room()).max().unwrap_or(usize::MAX)
     }
 }

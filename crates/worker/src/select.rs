@@ -33,7 +33,7 @@ pub struct Group {
     /// became of it is recorded with every verdict.
     pub ranking: OnceCell<Vec<String>>,
     /// Who of them goes ahead: their prompts begin alike beyond what all leaves are shown.
-    pub warm: warm::Prefix,
+    pub warm: warm::Prefixes,
     /// Their files, chosen within the whole room and within half of it: made once while any of them
     /// is asked about. They are as long as a prompt, so nobody keeps them longer.
     pub files: [tokio::sync::Mutex<Weak<Files>>; 2],

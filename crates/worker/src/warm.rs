@@ -30,6 +30,10 @@ pub struct Prefix {
     ahead: Arc<tokio::sync::Mutex<()>>,
 }
 
+/// One prefix in the caches of a judge's endpoints, by their places.
+#[derive(Debug, Default)]
+pub struct Prefixes(Mutex<Vec<Arc<Prefix>>>);
+
 /// The right to send one question with the prefix.
 #[derive(Debug)]
 pub struct Place<'p> {
@@ -57,6 +61,19 @@ impl Prefix {
     fn is_warm(&self) -> bool {
         let read = *self.read.lock().unwrap_or_else(PoisonError::into_inner);
         read.is_some_and(|read| read.elapsed() < KEPT)
+    }
+}
+
+// === impl Prefixes ===
+
+impl Prefixes {
+    /// The prefix in the cache of this endpoint.
+    pub fn at(&self, endpoint: usize) -> Arc<Prefix> {
+        let mut prefixes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if prefixes.len() <= endpoint {
+            prefixes.resize_with(endpoint + 1, Arc::default);
+        }
+        Arc::clone(&prefixes[endpoint])
     }
 }
 

@@ -199,7 +199,7 @@ fn pace(config: &Config, judge: &ResolvedJudge, assumptions: &mut Vec<String>) -
     let latency =
         simulated.then_some(config.sim.latency).filter(|latency| *latency > Duration::ZERO);
     let concurrency = config.worker.concurrency.get() as u64;
-    let requests_per_minute = judge.requests_per_minute.map(|rpm| u64::from(rpm.get()));
+    let requests_per_minute = judge.requests_per_minute_of_all();
     match (requests_per_minute, latency) {
         (None, None) => assumptions.push(
             "neither a limit of the account (--rpm) nor the judge's latency is known, so no time is \

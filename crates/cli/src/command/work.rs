@@ -19,6 +19,10 @@ use crate::{
 
 /// Arguments of `tribunal work`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "A run's budget is in the store and holds for every worker: `tribunal grade`, \
+    `submit` and `resume` set it with --budget and --max-tokens."
+)]
 pub(crate) struct WorkArgs {
     #[command(flatten)]
     store: StoreArgs,

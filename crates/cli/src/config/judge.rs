@@ -3,6 +3,7 @@
 //! Owns the reading of the endpoint's key, which happens only when a judge is asked for and never ends
 //! in text, logs or the run's spec. What a `[judge.NAME]` may say is `rules`'s.
 
+pub(crate) mod endpoints;
 pub(crate) mod rules;
 
 use std::{collections::BTreeMap, ffi::OsString, num::NonZeroU32, time::Duration};
@@ -11,6 +12,7 @@ use secrecy::SecretString;
 use tribunal_core::{JudgeSpec, ReplyForm, run::BUILTIN_SIM_URL};
 use tribunal_store::QuotaLimits;
 
+use self::endpoints::{EndpointSettings, ResolvedEndpoint};
 pub(super) use self::rules::read;
 use super::{
     Config, Problem, Source,
@@ -33,6 +35,9 @@ pub(super) struct JudgeSettings {
     base_url: String,
     model: String,
     api_key_env: Option<String>,
+    account: Option<String>,
+    weight: NonZeroU32,
+    endpoints: Vec<EndpointSettings>,
     temperature: Option<f64>,
     reasoning_effort: Option<String>,
     max_output_tokens: Option<u32>,
@@ -77,6 +82,12 @@ pub(crate) struct ResolvedJudge {
     pub(crate) azure_api_version: Option<String>,
     /// Further request headers, by name.
     pub(crate) headers: BTreeMap<String, String>,
+    /// The account that the key shares with others.
+    pub(crate) account: Option<String>,
+    /// Its endpoint's share of the calls.
+    pub(crate) weight: NonZeroU32,
+    /// Further endpoints with the same model.
+    pub(crate) further: Vec<ResolvedEndpoint>,
     /// What is known, or assumed, of the model.
     pub(crate) facts: ModelFacts,
 }
@@ -161,7 +172,7 @@ impl Config {
     ///
     /// There is none with the name.
     pub(crate) fn judge_without_key(&self, name: &str) -> Result<ResolvedJudge, JudgeError> {
-        Ok(self.settings(name)?.resolve(name, self, ApiKey::NotSet))
+        self.settings(name)?.resolve(name, self, &|_: Option<&str>| Ok(ApiKey::NotSet))
     }
 
     pub(super) fn judge_with(
@@ -169,8 +180,7 @@ impl Config {
         name: &str,
         environment: Environment<'_>,
     ) -> Result<ResolvedJudge, JudgeError> {
-        let settings = self.settings(name)?;
-        Ok(settings.resolve(name, self, settings.key(name, environment)?))
+        self.settings(name)?.resolve(name, self, &|named| key(name, named, environment))
     }
 
     fn settings(&self, name: &str) -> Result<&JudgeSettings, JudgeError> {
@@ -203,36 +213,75 @@ impl Config {
             let nameless = |problem| Problem { key: String::new(), ..problem };
             return Err(JudgeError::Flags(reader.problems.into_iter().map(nameless).collect()));
         }
-        Ok(settings.resolve(ADHOC, self, settings.key(ADHOC, environment)?))
+        settings.resolve(ADHOC, self, &|named| key(ADHOC, named, environment))
     }
 
-    /// The state of a judge's key, for people: its value is never part of it.
-    pub(super) fn key_state(&self, name: &str, environment: Environment<'_>) -> (String, Source) {
-        let Some(settings) = self.judges.get(name) else {
-            return ("not set".to_owned(), Source::Default);
-        };
-        match settings.key(name, environment) {
+    /// The state of the keys of a judge's endpoints, its own first, for people: their values are never
+    /// part of it.
+    pub(super) fn key_states(
+        &self,
+        name: &str,
+        environment: Environment<'_>,
+    ) -> Vec<(String, Source)> {
+        let Some(settings) = self.judges.get(name) else { return Vec::new() };
+        if settings.base_url == BUILTIN_SIM_URL {
+            return vec![("not needed".to_owned(), Source::Default)];
+        }
+        let own = settings.api_key_env.as_deref();
+        let further = settings.endpoints.iter().map(|e| e.api_key_env.as_deref().or(own));
+        let state = |named: Option<&str>| match key(name, named, environment) {
             Ok(ApiKey::Set { variable, .. }) => ("set".to_owned(), Source::Environment(variable)),
-            Ok(ApiKey::NotNeeded) => ("not needed".to_owned(), Source::Default),
-            Ok(ApiKey::NotSet) => ("not set".to_owned(), Source::Default),
             Err(JudgeError::KeyNotText { variable }) => {
                 ("not usable".to_owned(), Source::Environment(variable))
             }
-            Err(_) => match &settings.api_key_env {
-                Some(variable) => ("not set".to_owned(), Source::Environment(variable.clone())),
+            Ok(_) | Err(_) => match named {
+                Some(variable) => ("not set".to_owned(), Source::Environment(variable.to_owned())),
                 None => ("not set".to_owned(), Source::Default),
             },
-        }
+        };
+        std::iter::once(own).chain(further).map(state).collect()
     }
 }
 
 // === impl JudgeSettings ===
 
 impl JudgeSettings {
-    fn resolve(&self, name: &str, config: &Config, api_key: ApiKey) -> ResolvedJudge {
+    /// The judge with its keys, each by the variable that is named for it.
+    fn resolve(
+        &self,
+        name: &str,
+        config: &Config,
+        key: &dyn Fn(Option<&str>) -> Result<ApiKey, JudgeError>,
+    ) -> Result<ResolvedJudge, JudgeError> {
         let facts = config.models.get(&self.model);
         let cap_field = self.output_cap_field.unwrap_or(facts.output_cap_field);
-        ResolvedJudge {
+        let own_key = self.api_key_env.as_deref();
+        let api_key = match self.base_url.as_str() {
+            BUILTIN_SIM_URL => ApiKey::NotNeeded,
+            _ => key(own_key)?,
+        };
+        let further = |endpoint: &EndpointSettings| -> Result<ResolvedEndpoint, JudgeError> {
+            let EndpointSettings { tokens_per_minute: tokens, .. } = endpoint;
+            let own = self.tokens_per_minute;
+            Ok(ResolvedEndpoint {
+                base_url: endpoint.base_url.clone().unwrap_or_else(|| self.base_url.clone()),
+                api_key: key(endpoint.api_key_env.as_deref().or(own_key))?,
+                account: endpoint.account.clone().or_else(|| self.account.clone()),
+                weight: endpoint.weight,
+                requests_per_minute: endpoint.requests_per_minute.or(self.requests_per_minute),
+                tokens_per_minute: TokenRates {
+                    all: tokens.all.or(own.all),
+                    input: tokens.input.or(own.input),
+                    output: tokens.output.or(own.output),
+                },
+                azure_api_version: match &endpoint.azure_api_version {
+                    Some(version) => Some(version.clone()),
+                    None => self.azure_api_version.clone(),
+                },
+            })
+        };
+        let further = self.endpoints.iter().map(further).collect::<Result<_, _>>()?;
+        Ok(ResolvedJudge {
             spec: JudgeSpec {
                 name: name.to_owned(),
                 base_url: self.base_url.clone(),
@@ -256,64 +305,61 @@ impl JudgeSettings {
             connect_timeout: self.connect_timeout,
             azure_api_version: self.azure_api_version.clone(),
             headers: self.headers.clone(),
+            account: self.account.clone(),
+            weight: self.weight,
+            further,
             facts,
-        }
-    }
-
-    fn key(&self, judge: &str, environment: Environment<'_>) -> Result<ApiKey, JudgeError> {
-        if self.base_url == BUILTIN_SIM_URL {
-            return Ok(ApiKey::NotNeeded);
-        }
-        let variables: Vec<&str> = match &self.api_key_env {
-            Some(variable) => vec![variable],
-            None => KEY_VARIABLES.to_vec(),
-        };
-        for variable in variables {
-            let Some(value) = environment(variable) else {
-                continue;
-            };
-            // A key read from a file often ends in a line break.
-            let key = value
-                .to_str()
-                .map(str::trim)
-                .filter(|key| key.bytes().all(|byte| byte.is_ascii_graphic()));
-            match key {
-                Some("") => continue,
-                Some(key) => {
-                    return Ok(ApiKey::Set {
-                        secret: SecretString::from(key),
-                        variable: variable.to_owned(),
-                    });
-                }
-                None => {
-                    return Err(JudgeError::KeyNotText { variable: variable.to_owned() });
-                }
-            }
-        }
-        match &self.api_key_env {
-            None => Ok(ApiKey::NotSet),
-            Some(variable) => {
-                Err(JudgeError::KeyNotSet { judge: judge.to_owned(), variable: variable.clone() })
-            }
-        }
+        })
     }
 }
 
+// === impl ResolvedJudge ===
+
 impl ResolvedJudge {
-    /// The limits to keep.
+    /// The limits to keep at its own endpoint.
     pub(crate) fn limits(&self) -> QuotaLimits {
-        let rate = |rate: Option<NonZeroU32>| rate.map(|rate| f64::from(rate.get()));
-        QuotaLimits {
-            requests: rate(self.requests_per_minute),
-            tokens: rate(self.tokens_per_minute.all),
-            input_tokens: rate(self.tokens_per_minute.input),
-            output_tokens: rate(self.tokens_per_minute.output),
+        limits(self.requests_per_minute, self.tokens_per_minute)
+    }
+
+    /// Calls a minute that all its endpoints take together; `None` where one has no limit of ours.
+    pub(crate) fn requests_per_minute_of_all(&self) -> Option<u64> {
+        let further = self.further.iter().map(|endpoint| endpoint.requests_per_minute);
+        let all = std::iter::once(self.requests_per_minute).chain(further);
+        all.map(|rate| rate.map(|rate| u64::from(rate.get()))).sum()
+    }
+
+    /// Lays rates over those of every endpoint.
+    pub(crate) fn limit(&mut self, requests: Option<NonZeroU32>, tokens: Option<NonZeroU32>) {
+        self.requests_per_minute = requests.or(self.requests_per_minute);
+        self.tokens_per_minute.all = tokens.or(self.tokens_per_minute.all);
+        for endpoint in &mut self.further {
+            endpoint.requests_per_minute = requests.or(endpoint.requests_per_minute);
+            endpoint.tokens_per_minute.all = tokens.or(endpoint.tokens_per_minute.all);
         }
     }
 
     /// The models that share the account's limits: those of the same entry.
     pub(crate) fn family(&self) -> String {
         self.facts.entry.clone().unwrap_or_else(|| self.spec.model.clone())
+    }
+}
+
+// === impl ResolvedEndpoint ===
+
+impl ResolvedEndpoint {
+    /// The limits to keep.
+    pub(crate) fn limits(&self) -> QuotaLimits {
+        limits(self.requests_per_minute, self.tokens_per_minute)
+    }
+}
+
+fn limits(requests: Option<NonZeroU32>, tokens: TokenRates) -> QuotaLimits {
+    let rate = |rate: Option<NonZeroU32>| rate.map(|rate| f64::from(rate.get()));
+    QuotaLimits {
+        requests: rate(requests),
+        tokens: rate(tokens.all),
+        input_tokens: rate(tokens.input),
+        output_tokens: rate(tokens.output),
     }
 }
 
@@ -325,6 +371,39 @@ impl ApiKey {
         match self {
             ApiKey::Set { secret, .. } => Some(secret),
             ApiKey::NotNeeded | ApiKey::NotSet => None,
+        }
+    }
+}
+
+/// The key in the variable that is named for it, else in one of those that are read for all.
+fn key(
+    judge: &str,
+    named: Option<&str>,
+    environment: Environment<'_>,
+) -> Result<ApiKey, JudgeError> {
+    let variables = named.map_or(KEY_VARIABLES.to_vec(), |variable| vec![variable]);
+    for variable in variables {
+        let Some(value) = environment(variable) else {
+            continue;
+        };
+        // A key read from a file often ends in a line break.
+        let key = value
+            .to_str()
+            .map(str::trim)
+            .filter(|key| key.bytes().all(|byte| byte.is_ascii_graphic()));
+        match key {
+            Some("") => continue,
+            Some(key) => {
+                let (secret, variable) = (SecretString::from(key), variable.to_owned());
+                return Ok(ApiKey::Set { secret, variable });
+            }
+            None => return Err(JudgeError::KeyNotText { variable: variable.to_owned() }),
+        }
+    }
+    match named {
+        None => Ok(ApiKey::NotSet),
+        Some(variable) => {
+            Err(JudgeError::KeyNotSet { judge: judge.to_owned(), variable: variable.to_owned() })
         }
     }
 }

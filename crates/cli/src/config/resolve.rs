@@ -13,7 +13,7 @@ use std::{
 };
 
 use tribunal_core::SelectionMethod;
-use tribunal_worker::prompt::BUILTIN;
+use tribunal_worker::{BreakerPolicy, prompt::BUILTIN};
 
 use super::{
     Config, EvidenceSettings, LogFormat, LogSettings, Problem, RetrySettings, RunSettings,
@@ -95,6 +95,7 @@ fn run(reader: &mut Reader<'_>) -> RunSettings {
         prompt_set: prompt_set(reader),
         require_evidence: reader.boolean("run.require_evidence"),
         canaries: reader.small("run.canaries", 0..=1_000),
+        deadline: optional_seconds(reader, "run.deadline_s"),
     }
 }
 
@@ -119,20 +120,34 @@ fn worker(reader: &mut Reader<'_>) -> WorkerSettings {
 }
 
 fn retry(reader: &mut Reader<'_>) -> RetrySettings {
+    let max = reader.millis("retry.max_ms", 1..=DAY_MS);
+    let breaker = BreakerPolicy {
+        failures: reader.small("retry.breaker_failures", 0..=10_000),
+        base: reader.millis("retry.breaker_wait_ms", 1..=DAY_MS),
+        max,
+    };
     let settings = RetrySettings {
         transient_attempts: reader.small("retry.transient_attempts", 0..=100),
         bad_reply_attempts: reader.small("retry.bad_reply_attempts", 0..=100),
         base: reader.millis("retry.base_ms", 1..=DAY_MS),
-        max: reader.millis("retry.max_ms", 1..=DAY_MS),
+        max,
         inline_wait: reader.millis("retry.inline_wait_ms", 0..=DAY_MS),
         retry_budget_ratio: reader.float("retry.retry_budget_ratio", 0.0..=1.0),
         throttle_cap: reader.seconds("retry.throttle_cap_s", 1..=DAY_S),
         unreachable: reader.seconds("retry.unreachable_s", 1..=DAY_S),
+        outage: reader.seconds("retry.outage_s", 1..=30 * DAY_S),
+        leaf_deadline: optional_seconds(reader, "retry.leaf_deadline_s"),
+        breaker,
     };
     if settings.base > settings.max {
         reader.fail_pair("retry.base_ms", "retry.max_ms", "must not exceed retry.max_ms");
     }
     settings
+}
+
+/// A time in seconds up to a year; 0 is none.
+fn optional_seconds(reader: &mut Reader<'_>, key: &str) -> Option<Duration> {
+    Some(reader.seconds(key, 0..=365 * DAY_S)).filter(|time| !time.is_zero())
 }
 
 fn evidence(reader: &mut Reader<'_>) -> EvidenceSettings {

@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Text,
     /// A table whose keys are free.
     FreeTable,
+    /// A list of tables, each with keys of its own.
+    Tables,
 }
 
 /// A section and its keys, in the order of `default.toml`.
@@ -133,6 +135,7 @@ impl Kind {
             toml::Value::Float(_) => Kind::Float,
             toml::Value::Boolean(_) => Kind::Boolean,
             toml::Value::Table(_) => Kind::FreeTable,
+            toml::Value::Array(_) => Kind::Tables,
             _ => Kind::Text,
         }
     }
@@ -145,7 +148,8 @@ impl Kind {
             | (Kind::Float, value @ toml::Value::Float(_))
             | (Kind::Boolean, value @ toml::Value::Boolean(_))
             | (Kind::Text, value @ toml::Value::String(_))
-            | (Kind::FreeTable, value @ toml::Value::Table(_)) => Ok(value),
+            | (Kind::FreeTable, value @ toml::Value::Table(_))
+            | (Kind::Tables, value @ toml::Value::Array(_)) => Ok(value),
             #[expect(
                 clippy::cast_precision_loss,
                 reason = "the keys that are floats are small numbers"
@@ -162,6 +166,7 @@ impl Kind {
             Kind::Boolean => "true or false",
             Kind::Text => "a string",
             Kind::FreeTable => "a table",
+            Kind::Tables => "a list of tables",
         }
     }
 }

@@ -8,7 +8,6 @@ use super::{
     judge::Environment,
     raw::Source,
     schema::{Kind, Schema},
-    without_password,
 };
 
 impl Config {
@@ -30,12 +29,18 @@ impl Config {
                 for (key, kind) in &section.keys {
                     self.push(&mut values, &format!("judge.{judge}.{key}"), *kind);
                 }
-                let (state, source) = self.key_state(judge, environment);
-                values.push(ShownValue {
-                    key: format!("judge.{judge}.api_key"),
-                    value: state.into(),
-                    source: source.to_string(),
-                });
+                let states = self.key_states(judge, environment);
+                for (place, (state, source)) in states.into_iter().enumerate() {
+                    let of = match place {
+                        0 => String::new(),
+                        number => format!("endpoint {number} "),
+                    };
+                    values.push(ShownValue {
+                        key: format!("judge.{judge}.{of}api_key"),
+                        value: state.into(),
+                        source: source.to_string(),
+                    });
+                }
             }
         }
         ConfigShow { values }
@@ -61,7 +66,7 @@ impl Config {
         values.push(match self.raw.get(key) {
             None => shown(key, serde_json::Value::Null, &Source::Default),
             Some(entry) if key == "store.url" => {
-                shown(key, without_password(&self.store.url).into(), &entry.source)
+                shown(key, self.store.shown_url().into(), &entry.source)
             }
             Some(entry) => shown(key, json(&entry.value), &entry.source),
         });
@@ -82,11 +87,11 @@ pub(crate) fn render(document: &ConfigShow) -> String {
             section = table.to_owned();
         }
         let line = match value {
-            _ if key == "api_key" => {
+            _ if key.ends_with("api_key") => {
                 let state = value.as_str().unwrap_or_default();
                 match source.as_str() {
-                    "default" => format!("# api_key = {state}"),
-                    variable => format!("# api_key = {state} (from {variable})"),
+                    "default" => format!("# {key} = {state}"),
+                    variable => format!("# {key} = {state} (from {variable})"),
                 }
             }
             serde_json::Value::Null => format!("# {key} is not set"),

@@ -31,7 +31,7 @@ impl<'c> Runs<'c> {
             return Ok(Arc::clone(store));
         }
         let store = engine::existing_store(self.config).await?;
-        let url = &self.config.store.url;
+        let url = self.config.store.shown_url();
         let store = store.with_context(|| format!("there is no store at {url}"))?;
         Ok(Arc::clone(self.store.insert(store)))
     }

@@ -132,7 +132,8 @@ fn a_leaf_that_waits_says_so_and_shows_its_question() {
 #[test]
 fn a_leaf_that_was_given_up_says_why() {
     let example = Example::new();
-    example.write("tribunal.toml", "[retry]\ntransient_attempts = 0\n");
+    // With the breaker an endpoint that only fails is nobody's leaf's fault.
+    example.write("tribunal.toml", "[retry]\ntransient_attempts = 0\nbreaker_failures = 0\n");
     let sim = Sim::start(&["--error-rate", "1"], &[]);
     let judge = ["--base-url", &sim.base_url, "--model", "some-model", "--quiet", "--json"];
     let output = example.run(&[&["grade"][..], &INPUTS, &judge].concat());

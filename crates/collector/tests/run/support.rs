@@ -147,6 +147,9 @@ fn attempt(class: Option<FailureClass>) -> Attempt {
         waited_ms: 0,
         latency_ms: 5,
         usage: Usage { input: 1000, cached: 600, output: 50 },
+        endpoint: String::new(),
+        cost_usd: None,
+        possible: None,
     }
 }
 

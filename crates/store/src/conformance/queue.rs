@@ -1,6 +1,6 @@
 //! Rules of the queue: enqueue, claim, complete, fail, release.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use super::*;
 use crate::error::StoreError;
@@ -168,6 +168,28 @@ pub async fn failures_are_counted_as_charged(engine: &dyn Engine) {
         expected += charged;
     }
     assert_eq!(bench.claim_one().await.failures, 4);
+}
+
+/// A claim tells how long the task has been in work, until it begins anew.
+pub async fn a_task_ages_from_its_first_claim(engine: &dyn Engine) {
+    let bench = Bench::with_tasks(engine, 1).await;
+    let claim = bench.claim_one().await;
+    assert_eq!(claim.age, Duration::ZERO);
+    bench.clock.advance(300);
+    bench.fail(&claim, FailureClass::Transient, Some(0)).await;
+    bench.clock.advance(200);
+    let claim = bench.claim_one().await;
+    assert_eq!(claim.age, Duration::from_millis(500));
+    let (run, position, sample, lease) = key(&claim);
+    let released = bench.store.release(vec![(run, position, sample, lease, Vec::new())]).await;
+    released.expect("release");
+    bench.clock.advance(100);
+    let claim = bench.claim_one().await;
+    assert_eq!(claim.age, Duration::ZERO, "as if it had not been claimed");
+    bench.clock.advance(100);
+    bench.fail(&claim, FailureClass::Transient, None).await;
+    bench.store.retry(&run_id(1), &[]).await.expect("retry");
+    assert_eq!(bench.claim_one().await.age, Duration::ZERO);
     let attempts = bench.store.attempts(&run_id(1), 0, 0).await.expect("attempts");
     assert_eq!(attempts, vec![attempt(Some(FailureClass::Transient)); 3]);
 }

@@ -1,9 +1,9 @@
 //! Rules of what can be read: blobs, pages, counts, totals.
 
-use tribunal_core::verdict::{Quote, Rationale};
+use tribunal_core::verdict::{PossibleSpend, Quote, Rationale};
 
 use super::*;
-use crate::error::StoreError;
+use crate::{error::StoreError, store::KindTotals};
 
 /// Equal bytes are one blob; every blob comes back as it was.
 pub async fn blobs_are_stored_once(engine: &dyn Engine) {
@@ -91,6 +91,10 @@ pub async fn totals_count_every_attempt(engine: &dyn Engine) {
         call(CallKind::Repair, None),
         call(CallKind::Judge, None),
     ];
+    let most = Usage { input: 1_100, cached: 0, output: 2_048 };
+    first.attempts[2].possible = Some(PossibleSpend { usage: most, cost_usd: Some(0.5) });
+    first.attempts[2].cost_usd = None;
+    let attempts = first.attempts.clone();
     let mut ruled = completion(&claims[1], graded(0.0));
     ruled.attempts.clear();
     ruled.verdict.source = VerdictSource::Rule { name: "no results".to_owned() };
@@ -109,6 +113,8 @@ pub async fn totals_count_every_attempt(engine: &dyn Engine) {
     assert_eq!((totals.rejected, totals.failed), (1, 2));
     let usage = Usage { input: 7_000, cached: 5_600, output: 350 };
     assert_eq!(totals.usage, usage);
+    assert_eq!(totals.possible, KindTotals { calls: 1, usage: most });
+    assert_eq!(bench.store.attempts(&run_id(1), 0, 0).await.expect("attempts"), attempts);
     assert_eq!(totals.graded, 2);
     let by_source: Vec<(&str, u64)> =
         totals.by_source.iter().map(|(source, count)| (source.as_str(), *count)).collect();

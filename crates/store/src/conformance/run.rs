@@ -73,26 +73,28 @@ pub async fn a_cancelled_run_ends(engine: &dyn Engine) {
 /// `retry` puts back what its classes name: dead letters by class, verdicts by reason.
 pub async fn retry_goes_by_class(engine: &dyn Engine) {
     let ungraded = |reason| Outcome::Ungraded { reason };
-    let bench = Bench::with_tasks(engine, 6).await;
-    let claims = bench.claim(6).await;
+    let bench = Bench::with_tasks(engine, 7).await;
+    let claims = bench.claim(7).await;
+    bench.complete(&claims[6], ungraded(UngradedReason::Unranked)).await;
     bench.fail(&claims[0], FailureClass::BadRequest, None).await;
     bench.fail(&claims[1], FailureClass::Transient, None).await;
     bench.complete(&claims[2], ungraded(UngradedReason::Refused)).await;
     bench.complete(&claims[3], ungraded(UngradedReason::ProviderError)).await;
     bench.complete(&claims[4], graded(0.0)).await;
-    assert_eq!(bench.counts().await, [0, 1, 3, 2, 0]);
+    assert_eq!(bench.counts().await, [0, 1, 4, 2, 0]);
 
     let retry = async |classes: &[FailureClass]| {
         bench.store.retry(&run_id(1), classes).await.expect("retry")
     };
     assert_eq!(retry(&[FailureClass::TooLong]).await, 0);
+    assert_eq!(retry(&[FailureClass::BadReply]).await, 1, "a ranking is a reply");
     assert_eq!(retry(&[FailureClass::Throttled]).await, 1, "the reason is of three classes");
     assert_eq!(retry(&[FailureClass::Refused, FailureClass::BadRequest]).await, 2);
-    assert_eq!(bench.counts().await, [3, 1, 1, 1, 0]);
+    assert_eq!(bench.counts().await, [4, 1, 1, 1, 0]);
     assert_eq!(retry(&[]).await, 1);
     assert_eq!(retry(&[]).await, 0, "neither graded nor leased tasks");
     let again = bench.claim(10).await;
-    assert_eq!(positions(&again), [0, 1, 2, 3]);
+    assert_eq!(positions(&again), [0, 1, 2, 3, 6]);
     assert!(again.iter().all(|claim| claim.failures == 0));
     for claim in &again {
         assert_eq!(bench.complete(claim, graded(1.0)).await, CompleteOutcome::Stored);

@@ -3,7 +3,7 @@
 //! Owns stride scheduling over runs, and what other runs know of a question: a verdict that can
 //! be taken over, or that it is being asked at this moment.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use tribunal_core::{ContentKey, LeaseId, RunId, Verdict, VerdictSource};
 
@@ -43,6 +43,7 @@ impl Tables {
             let Some(task) = run.tasks.get_mut(&key) else { break };
             run.virtual_time += run.record.weight.charge(task.task.estimated_tokens);
             run.first_claim_ms.get_or_insert(now);
+            let first = *task.first_claim_ms.get_or_insert(now);
             let lease = LeaseId::from_bytes(rand::random());
             task.state = State::Leased { lease, end };
             claims.push(Claim {
@@ -50,6 +51,7 @@ impl Tables {
                 run: run.record.run.id.clone(),
                 task: task.task.clone(),
                 failures: task.failures,
+                age: Duration::from_millis(u64::try_from(now - first).unwrap_or(0)),
                 budgeted: !run.account.budget.is_unlimited(),
                 reusable,
             });

@@ -40,6 +40,7 @@ pub(super) struct Task {
     /// Leases that ended by time since a living worker last reported.
     pub(super) ended_leases: u32,
     pub(super) class: Option<FailureClass>,
+    pub(super) first_claim_ms: Option<i64>,
     pub(super) error: String,
     pub(super) attempts: Vec<Attempt>,
 }
@@ -154,6 +155,7 @@ impl Task {
             failures: 0,
             ended_leases: 0,
             class: None,
+            first_claim_ms: None,
             error: String::new(),
             attempts: Vec::new(),
         }
@@ -195,9 +197,10 @@ impl Task {
         match &self.state {
             State::Cancelled => true,
             State::Dead => any || self.class.is_some_and(|class| classes.contains(&class)),
-            State::Done { verdict, .. } => verdict.outcome.ungraded().is_some_and(|reason| {
-                any || classes.iter().any(|class| class.ungraded_reason() == reason)
-            }),
+            State::Done { verdict, .. } => verdict
+                .outcome
+                .ungraded()
+                .is_some_and(|reason| any || classes.iter().any(|class| class.leads_to(reason))),
             State::Ready | State::Waiting(_) | State::Leased { .. } => false,
         }
     }

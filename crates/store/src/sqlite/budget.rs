@@ -90,7 +90,7 @@ pub(super) async fn set(
     .await?;
     let back = sqlx::query(
         "UPDATE tasks SET state = 0, turn = 0, failures = 0, ended_leases = 0, dead_workers = 0, \
-             class = NULL, reason = NULL, error = '' \
+             class = NULL, reason = NULL, first_claim_ms = NULL, error = '' \
          WHERE run = ?1 AND state = 3 AND reason = 'budget' \
              AND (SELECT runs.state FROM runs WHERE runs.seq = ?1) <> 'cancelled'",
     )

@@ -75,6 +75,7 @@ impl SqliteStore {
             run: claimed.run,
             task: claimed.task,
             failures: claimed.failures,
+            age: claimed.age,
             budgeted: claimed.budgeted,
             reusable: reusable.transpose()?,
         })

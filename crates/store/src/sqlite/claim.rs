@@ -3,7 +3,10 @@
 //! Owns fair claiming: stride scheduling over runs by the tokens that their tasks are expected to
 //! use. All claims of a group are picked in memory and written with a few statements.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use tribunal_core::{Category, ContentKey, LeafTask, LeaseId, RunId};
@@ -27,6 +30,7 @@ pub(super) struct ClaimedTask {
     pub(super) run: RunId,
     pub(super) task: LeafTask,
     pub(super) failures: u32,
+    pub(super) age: Duration,
     pub(super) budgeted: bool,
     /// A verdict that can be taken over: the run that has it, and the compressed verdict.
     pub(super) reusable: Option<(RunId, Vec<u8>)>,
@@ -61,12 +65,15 @@ struct ReadyRun {
 struct Candidate {
     task: LeafTask,
     failures: u32,
+    /// When it was first claimed, in milliseconds of the store's time.
+    first_claim_ms: Option<i64>,
     reusable: Option<Graded>,
 }
 
 /// Everything that a group of claims is picked from.
 struct Picker<'c> {
     conn: &'c mut SqliteConnection,
+    now: i64,
     runs: Vec<ReadyRun>,
     virtual_time: i64,
     page: usize,
@@ -94,7 +101,7 @@ pub(super) async fn claim(
     lease::take_back(conn, &Loss::Ended { now, limit: -1 }).await?;
     promote(conn, now).await?;
     let slots = requests.iter().fold(0_usize, |sum, request| sum.saturating_add(request.slots));
-    let mut picker = Picker::new(conn, slots).await?;
+    let mut picker = Picker::new(conn, slots, now).await?;
     let virtual_time = picker.virtual_time;
     let mut claimed = Vec::with_capacity(requests.len());
     for request in requests {
@@ -105,7 +112,7 @@ pub(super) async fn claim(
         let end = now.saturating_add(request.ttl_ms);
         tasks.iter().map(move |task| (task.lease, request, end))
     });
-    store_leases(conn, &leases.collect::<Vec<_>>()).await?;
+    store_leases(conn, &leases.collect::<Vec<_>>(), now).await?;
     Ok(claimed)
 }
 
@@ -124,20 +131,23 @@ async fn promote(conn: &mut SqliteConnection, now: i64) -> Result<(), sqlx::Erro
 async fn store_leases(
     conn: &mut SqliteConnection,
     leases: &[(LeaseRef, &ClaimRequest, i64)],
+    now: i64,
 ) -> Result<(), sqlx::Error> {
     for slice in slices(leases) {
         let mut query = with_rows(
-            "run, position, sample, lease, worker, lease_end",
+            "run, position, sample, lease, worker, lease_end, now",
             slice.len(),
             "UPDATE tasks SET state = 2, lease = j.lease, worker = j.worker, \
-                 lease_end = j.lease_end \
+                 lease_end = j.lease_end, \
+                 first_claim_ms = coalesce(tasks.first_claim_ms, j.now) \
              FROM j WHERE tasks.run = j.run AND tasks.position = j.position \
                  AND tasks.sample = j.sample AND +tasks.state = 0",
         );
         for (lease, request, end) in slice {
             query = super::outcome::bind_lease(query, lease)
                 .bind(request.worker.as_bytes().to_vec())
-                .bind(*end);
+                .bind(*end)
+                .bind(now);
         }
         let written = query.execute(&mut *conn).await?.rows_affected();
         if written != slice.len() as u64 {
@@ -153,7 +163,11 @@ async fn store_leases(
 
 impl<'c> Picker<'c> {
     /// Finds the active runs that have ready tasks, hopping through the index from run to run.
-    async fn new(conn: &'c mut SqliteConnection, slots: usize) -> Result<Self, sqlx::Error> {
+    async fn new(
+        conn: &'c mut SqliteConnection,
+        slots: usize,
+        now: i64,
+    ) -> Result<Self, sqlx::Error> {
         let rows = sqlx::query(
             "WITH RECURSIVE ready (run) AS ( \
                  SELECT min(run) FROM tasks INDEXED BY tasks_ready WHERE state = 0 \
@@ -183,6 +197,7 @@ impl<'c> Picker<'c> {
             several_runs: reuse::has_several_runs(conn).await?,
             asked: HashMap::new(),
             conn,
+            now,
             runs,
             virtual_time,
             // One more than is wanted tells whether the run is ready still.
@@ -211,6 +226,7 @@ impl<'c> Picker<'c> {
                 }
                 None => None,
             };
+            let age = self.age(candidate.first_claim_ms);
             let run = &mut self.runs[at];
             self.asked.insert(candidate.task.content_key, run.seq);
             run.virtual_time += run.weight.charge(candidate.task.estimated_tokens);
@@ -225,12 +241,19 @@ impl<'c> Picker<'c> {
                 run: run.id.clone(),
                 task: candidate.task,
                 failures: candidate.failures,
+                age,
                 budgeted: run.budgeted,
                 reusable,
             });
         }
         self.advance().await?;
         Ok(picked)
+    }
+
+    /// Time since a task was first claimed.
+    fn age(&self, first_claim_ms: Option<i64>) -> Duration {
+        let first = first_claim_ms.unwrap_or(self.now);
+        Duration::from_millis(u64::try_from(self.now.saturating_sub(first)).unwrap_or(0))
     }
 
     /// The next candidate of a run; `None` when it has no more.
@@ -268,7 +291,7 @@ impl<'c> Picker<'c> {
         // `+ 0`: SQLite prepares a statement anew for every value of a bare `LIMIT ?`.
         let rows = sqlx::query(
             "SELECT turn, place, position, sample, id, category, content_key, estimated_tokens, \
-                 rule, failures \
+                 rule, failures, first_claim_ms \
              FROM tasks INDEXED BY tasks_ready WHERE run = ? AND state = 0 \
                  AND (turn, place, position, sample) > (?, ?, ?, ?) \
              ORDER BY turn, place, position, sample LIMIT ? + 0",
@@ -436,6 +459,7 @@ impl Candidate {
                 rule: row.try_get(8)?,
             },
             failures: row.try_get(9)?,
+            first_claim_ms: row.try_get(10)?,
             reusable: None,
         })
     }

@@ -135,7 +135,7 @@ pub(super) async fn leave(
     let back = sqlx::query(
         "UPDATE tasks SET state = iif(runs.state = 'cancelled', 5, 0), \
              reason = iif(runs.state = 'cancelled', 'cancelled', NULL), \
-             lease = NULL, lease_end = NULL, worker = NULL \
+             first_claim_ms = NULL, lease = NULL, lease_end = NULL, worker = NULL \
          FROM runs WHERE runs.seq = tasks.run AND (run, position, sample) IN (\
              SELECT run, position, sample FROM tasks INDEXED BY tasks_leased \
              WHERE state = 2 AND worker = ?) \

@@ -203,7 +203,7 @@ pub(super) async fn release(
                 slice.len(),
                 "UPDATE tasks SET state = iif(runs.state = 'cancelled', 5, 0), \
                      reason = iif(runs.state = 'cancelled', 'cancelled', NULL), \
-                     lease = NULL, lease_end = NULL, worker = NULL \
+                     first_claim_ms = NULL, lease = NULL, lease_end = NULL, worker = NULL \
                  FROM j CROSS JOIN runs ON runs.seq = j.run \
                  WHERE tasks.run = j.run AND tasks.position = j.position \
                      AND tasks.sample = j.sample AND tasks.lease = j.lease \
@@ -239,10 +239,12 @@ async fn insert_attempts<'a>(
     for slice in slices(&rows) {
         let mut query = with_rows(
             "run, position, sample, kind, class, status, input, cached, output, started_ms, \
-             waited_ms, latency_ms, request_id, error",
+             waited_ms, latency_ms, request_id, error, endpoint, cost_usd, possible_input, \
+             possible_output, possible_usd",
             slice.len(),
             "INSERT INTO attempts (run, position, sample, kind, class, status, input, cached, \
-                 output, started_ms, waited_ms, latency_ms, request_id, error) SELECT * FROM j",
+                 output, started_ms, waited_ms, latency_ms, request_id, error, endpoint, cost_usd, \
+                 possible_input, possible_output, possible_usd) SELECT * FROM j",
         );
         for (lease, attempt) in slice {
             query = query
@@ -259,7 +261,12 @@ async fn insert_attempts<'a>(
                 .bind(attempt.waited_ms.cast_signed())
                 .bind(attempt.latency_ms.cast_signed())
                 .bind(attempt.request_id.clone())
-                .bind(attempt.error.clone());
+                .bind(attempt.error.clone())
+                .bind(attempt.endpoint.clone())
+                .bind(attempt.cost_usd)
+                .bind(attempt.possible.map(|possible| possible.usage.input.cast_signed()))
+                .bind(attempt.possible.map(|possible| possible.usage.output.cast_signed()))
+                .bind(attempt.possible.and_then(|possible| possible.cost_usd));
         }
         query.execute(&mut *conn).await?;
     }

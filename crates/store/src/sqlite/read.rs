@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
 use tribunal_core::{
     Attempt, BlobHash, CallKind, FailureClass, Outcome, RunId, RunState, UngradedReason, Usage,
+    verdict::PossibleSpend,
 };
 
 use super::{
@@ -249,11 +250,14 @@ pub(super) async fn progress(
 pub(super) async fn totals(pool: &SqlitePool, run: i64) -> Result<RunTotals, sqlx::Error> {
     // Calls and verdicts in one statement, so that both are of one moment.
     let rows = sqlx::query(
-        "SELECT 'calls', kind, class, count(*), sum(input), sum(cached), sum(output) \
+        "SELECT 'calls', kind, class, count(*), sum(input), sum(cached), sum(output), \
+             count(possible_input), coalesce(sum(possible_input), 0), \
+             coalesce(sum(possible_output), 0) \
          FROM attempts WHERE run = ?1 GROUP BY kind, class \
          UNION ALL \
          SELECT 'verdicts', source, iif(score IS NULL, NULL, 'graded'), count(*), \
-             max(simulated), max(stored_ms), (SELECT first_claim_ms FROM runs WHERE seq = ?1) \
+             max(simulated), max(stored_ms), (SELECT first_claim_ms FROM runs WHERE seq = ?1), \
+             0, 0, 0 \
          FROM verdicts WHERE run = ?1 GROUP BY source, score IS NULL",
     )
     .bind(run)
@@ -271,6 +275,9 @@ pub(super) async fn totals(pool: &SqlitePool, run: i64) -> Result<RunTotals, sql
                 let of_kind = totals.by_kind.entry(kind).or_default();
                 of_kind.calls += number;
                 of_kind.usage += usage;
+                totals.possible.calls += count(row, 7)?;
+                totals.possible.usage +=
+                    Usage { input: count(row, 8)?, cached: 0, output: count(row, 9)? };
                 let class = optional_name(row, 2, FailureClass::from_name)?;
                 *match (class, kind) {
                     (Some(FailureClass::Throttled), _) => &mut totals.rejected,
@@ -322,7 +329,8 @@ pub(super) async fn attempts(
 ) -> Result<Vec<Attempt>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT kind, class, status, error, request_id, started_ms, waited_ms, latency_ms, \
-             input, cached, output \
+             input, cached, output, endpoint, cost_usd, possible_input, possible_output, \
+             possible_usd \
          FROM attempts WHERE run = ? AND position = ? AND sample = ? ORDER BY seq",
     )
     .bind(run)
@@ -331,6 +339,14 @@ pub(super) async fn attempts(
     .fetch_all(pool)
     .await?;
     let attempt = |row: &SqliteRow| {
+        let possible = match row.try_get::<Option<i64>, _>(13)? {
+            Some(input) => {
+                let (input, output) = (input.cast_unsigned(), count(row, 14)?);
+                let usage = Usage { input, cached: 0, output };
+                Some(PossibleSpend { usage, cost_usd: row.try_get(15)? })
+            }
+            None => None,
+        };
         Ok(Attempt {
             kind: named(row, 0, CallKind::from_name)?,
             class: optional_name(row, 1, FailureClass::from_name)?,
@@ -341,6 +357,9 @@ pub(super) async fn attempts(
             waited_ms: count(row, 6)?,
             latency_ms: count(row, 7)?,
             usage: Usage { input: count(row, 8)?, cached: count(row, 9)?, output: count(row, 10)? },
+            endpoint: row.try_get(11)?,
+            cost_usd: row.try_get(12)?,
+            possible,
         })
     };
     rows.iter().map(attempt).collect()

@@ -3,7 +3,7 @@
 //! Owns the statements that create, enqueue, pause, cancel and retry.
 
 use sqlx::{Row, SqliteConnection};
-use tribunal_core::{BlobHash, FailureClass, LeafTask, RunState};
+use tribunal_core::{BlobHash, FailureClass, LeafTask, RunState, UngradedReason};
 
 use super::{
     batch::{slices, with_rows},
@@ -133,8 +133,9 @@ pub(super) async fn retry(
 ) -> Result<u64, sqlx::Error> {
     let names = |names: Vec<&str>| serde_json::Value::from(names).to_string();
     let class_names = names(classes.iter().map(|class| class.name()).collect());
-    let reasons = classes.iter().map(|class| class.ungraded_reason().name());
-    let reason_names = names(reasons.collect());
+    let asked = |reason: &UngradedReason| classes.iter().any(|class| class.leads_to(*reason));
+    let reasons = UngradedReason::ALL.into_iter().filter(asked);
+    let reason_names = names(reasons.map(UngradedReason::name).collect());
     sqlx::query(
         "UPDATE runs SET state = 'active', reason = '' WHERE seq = ? AND state = 'cancelled'",
     )
@@ -152,7 +153,7 @@ pub(super) async fn retry(
     .await?;
     let put_back = sqlx::query(
         "UPDATE tasks SET state = 0, turn = 0, run_at = NULL, failures = 0, ended_leases = 0, \
-             dead_workers = 0, class = NULL, reason = NULL, error = '' \
+             dead_workers = 0, class = NULL, reason = NULL, first_claim_ms = NULL, error = '' \
          WHERE run = ?1 AND (state = 5 \
              OR state = 4 AND (?2 OR class IN (SELECT value FROM json_each(?3))) \
              OR state = 3 AND reason IS NOT NULL \

@@ -12,7 +12,7 @@ pub(super) const VERSION: i64 = STEPS.len() as i64;
 /// What leads from each version to the next, from an empty file on. A new store goes through all
 /// of them, so that it never differs from one that was upgraded. A step that was published never
 /// changes.
-pub(super) const STEPS: [&str; 4] = [TABLES, SHARES, MONEY, LABELS];
+pub(super) const STEPS: [&str; 5] = [TABLES, SHARES, MONEY, LABELS, CALLS];
 
 /// Lets what is removed be given back in steps; takes hold in a file without tables, or when it
 /// is rewritten.
@@ -215,6 +215,18 @@ CREATE TABLE labels (
 ) STRICT;
 
 CREATE INDEX labels_of_run ON labels (run, seq);
+";
+
+/// Version 5: what each call has cost, and when a task was first claimed.
+///
+/// - `attempts.possible_*` are of calls of which nobody knows what they used.
+const CALLS: &str = "
+ALTER TABLE attempts ADD COLUMN endpoint TEXT NOT NULL DEFAULT '';
+ALTER TABLE attempts ADD COLUMN cost_usd REAL;
+ALTER TABLE attempts ADD COLUMN possible_input INTEGER;
+ALTER TABLE attempts ADD COLUMN possible_output INTEGER;
+ALTER TABLE attempts ADD COLUMN possible_usd REAL;
+ALTER TABLE tasks ADD COLUMN first_claim_ms INTEGER;
 ";
 
 #[cfg(test)]

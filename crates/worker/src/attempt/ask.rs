@@ -1,25 +1,28 @@
 //! One question on its way to the judge and back.
 //!
-//! Owns what a call waits for, in this order: its prefixes' turns, one of the pool's calls, the
-//! run's budget, the endpoint's limit; and its record. What a reply or a failure leads to is the attempt's.
+//! Owns what a call waits for, in this order: its way, its prefixes' turns there, one of the pool's
+//! calls, the run's budget, the endpoint's limit; and its record. What a reply or a failure leads to is the attempt's.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tribunal_core::{
     Attempt, CallKind, FailureClass, Outcome, UngradedReason, Usage, VerdictSource,
-    verdict::Rationale,
+    event::Event,
+    verdict::{PossibleSpend, Rationale},
 };
 
 use tribunal_store::Spend;
 
-use super::{Asker, End, Turn, millis, now_ms};
+use super::{Asker, End, Turn, cut::Cut, millis, now_ms};
 use crate::{
+    breaker::Change,
     limit::{Permit, expected::Alike},
-    meter::Meter,
+    meter::{Counted, Meter},
     provider::{Answer, CallFailure, Message, Question, Reply},
     purse::{Held, Paid},
     recorded::ContextError,
+    route::{Lane, Sent},
     run_context::Shared,
     select::Group,
 };
@@ -59,27 +62,48 @@ impl OwnMessages<'_> {
 // === impl Turn ===
 
 impl<'a> Turn<'a> {
-    /// Waits until the question may be sent, and sends it.
+    /// Waits until the question may be sent, and sends it: by another way where the one that it was on
+    /// closed meanwhile.
     pub(super) async fn ask(
         &mut self,
         shared: &Shared,
         own: OwnMessages<'_>,
     ) -> Result<Result<Reply, CallFailure>, NotAsked> {
+        loop {
+            let lane = self.asker.run.routes.choose(self.failed_on);
+            let lane = lane.map_err(|wait| self.no_route(wait))?;
+            if let Some(asked) = self.ask_on(&lane, shared, own).await? {
+                return Ok(asked);
+            }
+        }
+    }
+
+    /// The same by one way; `None` where no call goes that way any more.
+    async fn ask_on(
+        &mut self,
+        lane: &Lane,
+        shared: &Shared,
+        own: OwnMessages<'_>,
+    ) -> Result<Option<Result<Reply, CallFailure>>, NotAsked> {
         let Asker { run, policy, stop, drain, calls, .. } = *self.asker;
+        let deadline = self.deadline;
+        let limiter = &lane.route().limiter;
         // Nobody stands in line with a place that whoever is ahead may need.
         self.call_place = None;
+        let files = own.group.map(|group| group.warm.at(lane.index));
+        let prefix = shared.warm.at(lane.index);
         let places = async {
             // The longer prefix first: whoever goes ahead with it may have to stand in line for the
             // shorter one, and never the other way round.
-            let files = match own.group {
-                Some(group) => Some(group.warm.place().await),
+            let files = match &files {
+                Some(files) => Some(files.place().await),
                 None => None,
             };
-            (files, shared.warm.place().await)
+            (files, prefix.place().await)
         };
         let (mut files, mut place) = tokio::select! {
             biased;
-            () = stop.cancelled() => return Err(End::Release.into()),
+            cut = Cut::of(stop, deadline) => return Err(self.cut(cut).into()),
             places = places => places,
         };
         if run.health.refusals() != self.refusals {
@@ -90,7 +114,7 @@ impl<'a> Turn<'a> {
         // is to end goes back as it is.
         let place_among_calls = tokio::select! {
             biased;
-            () = stop.cancelled() => return Err(End::Release.into()),
+            cut = Cut::of(stop, deadline) => return Err(self.cut(cut).into()),
             () = drain.cancelled(), if self.attempts.is_empty() => return Err(End::Release.into()),
             place = Arc::clone(calls).acquire_owned() => place,
         };
@@ -98,21 +122,31 @@ impl<'a> Turn<'a> {
         let held = if self.claim.budgeted { Some(self.pay(shared, own).await?) } else { None };
         let permit = tokio::select! {
             biased;
-            () = stop.cancelled() => {
+            cut = Cut::of(stop, deadline) => {
                 settle(held, Some(&Usage::default())).await?;
-                return Err(End::Release.into());
+                return Err(self.cut(cut).into());
             }
-            permit = run.limiter.reserve(self.need(shared, own), policy.inline_wait) => permit,
+            permit = limiter.reserve(self.need(shared, own), policy.inline_wait) => permit,
         };
         let permit = match permit {
             Ok(permit) => permit,
             Err(why) => {
                 settle(held, Some(&Usage::default())).await?;
-                return self.not_permitted(why).map(Err).map_err(NotAsked::from);
+                return self
+                    .not_permitted(why)
+                    .map_err(NotAsked::from)
+                    .map(|failure| failure.map(Err));
             }
         };
+        // The way may have closed while the question stood in its lines.
+        let Ok(sent) = lane.send() else {
+            drop(permit);
+            settle(held, Some(&Usage::default())).await?;
+            return Ok(None);
+        };
+        let (begun, waited) = (Begun::now(), permit.waited());
         let call = async {
-            let call = place.during(self.call(shared, own, permit));
+            let call = place.during(self.call(lane, shared, own, permit, sent));
             match &mut files {
                 Some(files) => files.during(call).await,
                 None => call.await,
@@ -120,7 +154,15 @@ impl<'a> Turn<'a> {
         };
         let asked = tokio::select! {
             biased;
-            () = stop.cancelled() => return Err(End::Release.into()),
+            cut = Cut::of(stop, deadline) => {
+                let mut attempt = begun.attempt(own.kind, lane, waited);
+                attempt.class = Some(FailureClass::Transient);
+                attempt.error = cut.words().to_owned();
+                attempt.possible = Some(self.possible(shared, own));
+                self.report(&attempt, begun.start.elapsed());
+                self.attempts.push(attempt);
+                return Err(self.cut(cut).into());
+            }
             asked = call => asked,
         };
         let refused = |failure: &CallFailure| failure.class == FailureClass::Refused;
@@ -133,21 +175,17 @@ impl<'a> Turn<'a> {
             drop((place, files));
         }
         settle(held, charged(&asked).as_ref()).await?;
-        Ok(asked)
+        Ok(Some(asked))
     }
 
     /// Reserves what the question costs at most.
     async fn pay(&self, shared: &Shared, own: OwnMessages<'_>) -> Result<Held<'a>, NotAsked> {
         let Asker { run, stop, .. } = *self.asker;
         let cap = run.run.spec.judge.max_output_tokens;
-        let repairs = own.repairs.iter().flat_map(|(answer, repair)| [answer, repair]);
-        let own_tokens =
-            repairs.fold(own.first_tokens(&run.meter), |sum, text| sum + run.meter.tokens(text));
-        let messages = SHARED_MESSAGES + 1 + 2 * own.repairs.len();
-        let counted = run.meter.question(shared.tokens + own_tokens, messages);
+        let counted = self.counted(shared, own);
         let paid = tokio::select! {
             biased;
-            () = stop.cancelled() => return Err(End::Release.into()),
+            cut = Cut::of(stop, self.deadline) => return Err(self.cut(cut).into()),
             paid = run.purse.pay(self.claim, counted, cap) => paid?,
         };
         Err(match paid {
@@ -178,12 +216,31 @@ impl<'a> Turn<'a> {
         })
     }
 
+    /// The question's tokens.
+    fn counted(&self, shared: &Shared, own: OwnMessages<'_>) -> Counted {
+        let meter = &self.asker.run.meter;
+        let repairs = own.repairs.iter().flat_map(|(answer, repair)| [answer, repair]);
+        let own_tokens =
+            repairs.fold(own.first_tokens(meter), |sum, text| sum + meter.tokens(text));
+        meter.question(shared.tokens + own_tokens, SHARED_MESSAGES + 1 + 2 * own.repairs.len())
+    }
+
+    /// What the call may use at most.
+    fn possible(&self, shared: &Shared, own: OwnMessages<'_>) -> PossibleSpend {
+        let run = self.asker.run;
+        let output = u64::from(run.run.spec.judge.max_output_tokens);
+        let usage = Usage { input: self.counted(shared, own).most, cached: 0, output };
+        PossibleSpend { usage, cost_usd: run.meter.prices().map(|prices| prices.cost_usd(&usage)) }
+    }
+
     /// Sends the question and records the call.
     async fn call(
         &mut self,
+        lane: &Lane,
         shared: &Shared,
         own: OwnMessages<'_>,
         permit: Permit,
+        sent: Sent<'_>,
     ) -> Result<Reply, CallFailure> {
         let OwnMessages { kind, first, repairs, .. } = own;
         let Asker { run, policy, .. } = *self.asker;
@@ -209,52 +266,71 @@ impl<'a> Turn<'a> {
             cache_key: run.cache_key(shared),
         };
         run.health.trying();
-        let (start, started_ms) = (Instant::now(), now_ms());
-        let asked = run.provider.ask(&question).await;
-        let latency = start.elapsed();
-        permit.end(&asked, policy.hold(&asked));
+        let begun = Begun::now();
+        let asked = lane.route().provider.ask(&question).await;
+        let latency = begun.start.elapsed();
+        permit.of_probe(sent.is_probe()).end(&asked, policy.hold(&asked));
+        self.judge_of_endpoint(lane, sent, &asked);
         if let Ok(reply) = &asked {
             run.expected.learn(self.alike(own), bytes(shared, own), &reply.usage);
         }
-        let attempt = match &asked {
+        let mut attempt = begun.attempt(kind, lane, waited);
+        match &asked {
             Ok(reply) => {
                 run.health.succeeded();
                 self.simulated |= reply.simulated;
-                Attempt {
-                    kind,
-                    class: None,
-                    status: Some(reply.status),
-                    error: String::new(),
-                    request_id: reply.request_id.clone(),
-                    started_ms,
-                    waited_ms: millis(waited),
-                    latency_ms: millis(latency),
-                    usage: reply.usage,
-                }
+                attempt.status = Some(reply.status);
+                attempt.request_id.clone_from(&reply.request_id);
+                attempt.usage = reply.usage;
             }
             Err(failure) => {
                 if failure.reached {
                     run.health.reached();
                 }
                 self.simulated |= failure.simulated;
-                Attempt {
-                    kind,
-                    class: Some(failure.class),
-                    status: failure.status,
-                    error: failure.message.clone(),
-                    request_id: failure.request_id.clone(),
-                    started_ms,
-                    waited_ms: millis(waited),
-                    latency_ms: millis(latency),
-                    usage: failure.usage,
-                }
+                attempt.class = Some(failure.class);
+                attempt.status = failure.status;
+                attempt.error.clone_from(&failure.message);
+                attempt.request_id.clone_from(&failure.request_id);
+                attempt.usage = failure.usage;
             }
-        };
+        }
+        match charged(&asked) {
+            Some(usage) => {
+                attempt.cost_usd = run.meter.prices().map(|prices| prices.cost_usd(&usage));
+            }
+            None => attempt.possible = Some(self.possible(shared, own)),
+        }
         if asked.is_err() {
             self.report(&attempt, latency);
         }
         self.attempts.push(attempt);
         asked
+    }
+
+    /// What the call shows of the endpoint.
+    fn judge_of_endpoint(
+        &mut self,
+        lane: &Lane,
+        sent: Sent<'_>,
+        asked: &Result<Reply, CallFailure>,
+    ) {
+        let Asker { run, events, .. } = *self.asker;
+        self.failed_on = asked.is_err().then_some(lane.index);
+        self.probed = sent.is_probe();
+        let endpoint = lane.route().name.clone();
+        match (sent.end(asked, run.routes.len() == 1), asked) {
+            (Some(Change::Opened(rest)), Err(failure)) => {
+                let error = failure.message.clone();
+                tracing::info!(endpoint, error, ?rest, "an endpoint rests");
+                events.event(Event::EndpointDown { endpoint, error, rest });
+            }
+            (Some(Change::Closed), _) => {
+                tracing::info!(endpoint, "an endpoint answers again");
+                events.event(Event::EndpointUp { endpoint });
+            }
+            _ => {}
+        }
     }
 
     /// What the question will probably use.
@@ -271,6 +347,39 @@ impl<'a> Turn<'a> {
     /// Calls of one kind use alike; those that ask again are as those that ask first.
     fn alike(&self, own: OwnMessages<'_>) -> Alike {
         Alike { ranks: own.kind == CallKind::Rank, category: self.category, shrunk: self.shrunk }
+    }
+}
+
+/// When a call went out.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    start: Instant,
+    started_ms: i64,
+}
+
+// === impl Begun ===
+
+impl Begun {
+    fn now() -> Self {
+        Self { start: Instant::now(), started_ms: now_ms() }
+    }
+
+    /// The record of the call, without what came of it.
+    fn attempt(self, kind: CallKind, lane: &Lane, waited: Duration) -> Attempt {
+        Attempt {
+            kind,
+            class: None,
+            status: None,
+            error: String::new(),
+            request_id: None,
+            started_ms: self.started_ms,
+            waited_ms: millis(waited),
+            latency_ms: millis(self.start.elapsed()),
+            usage: Usage::default(),
+            endpoint: lane.route().name.clone(),
+            cost_usd: None,
+            possible: None,
+        }
     }
 }
 

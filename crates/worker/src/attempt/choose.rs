@@ -11,6 +11,7 @@ use tribunal_core::{CallKind, FailureClass, Rubric, UngradedReason};
 use super::{
     Asker, End, Turn,
     ask::{NotAsked, OwnMessages},
+    cut::Cut,
     shown_again, unusable,
 };
 use crate::{
@@ -65,10 +66,11 @@ impl Turn<'_> {
         };
         let shares = run.groups.of(first);
         let ranking = if selector.method().asks_judge() {
+            let cut = Cut::of(stop, self.deadline);
             let make = async || self.ranking(shared, selector, rubric, &group).await;
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Err(End::Release.into()),
+                cut = cut => return Err(self.cut(cut).into()),
                 made = shares.ranking.get_or_try_init(make) => Some(made?.clone()),
             }
         } else {

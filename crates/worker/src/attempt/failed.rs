@@ -26,11 +26,13 @@ impl Turn<'_> {
     /// What a failed call does, by its class. `None` asks again now.
     pub(super) async fn failed(&mut self, failure: CallFailure) -> Option<End> {
         let Asker { run, policy, events, .. } = *self.asker;
+        let (is_outage, status) = (failure.is_outage(), failure.status);
         let CallFailure { class, message, retry_after, .. } = failure;
         let model = run.run.spec.judge.model.clone();
         let next = match class {
             FailureClass::Throttled => {
-                let delay = run.limiter.held().max(policy.throttled(retry_after));
+                // Nothing where another endpoint takes calls.
+                let delay = run.routes.held();
                 events.event(Event::Throttled { delay });
                 if delay <= policy.inline_wait {
                     Next::Again
@@ -39,9 +41,9 @@ impl Turn<'_> {
                     Next::End(End::Retry { class, delay, charged: self.charge(), error })
                 }
             }
-            FailureClass::Transient => self.transient(message, retry_after).await,
+            FailureClass::Transient => self.transient(message, retry_after, is_outage).await,
             // The answer was no completion at all: there is nothing to show the judge.
-            FailureClass::BadReply => self.transient(message, retry_after).await,
+            FailureClass::BadReply => self.transient(message, retry_after, false).await,
             FailureClass::TooLong if self.shrunk => {
                 let reason = UngradedReason::ContextOverflow;
                 let words = format!("too long for the judge's context, shrunk too: {message}");
@@ -71,9 +73,11 @@ impl Turn<'_> {
                     Next::End(End::Retry { class, delay, charged, error: message })
                 }
             },
-            FailureClass::Account => {
-                Next::End(End::Pause { reason: self.account(failure.status, &message) })
-            }
+            FailureClass::Account => match self.failed_on {
+                // Another endpoint, or another key, does not refuse.
+                Some(way) if !run.routes.refused(way) => Next::Again,
+                _ => Next::End(End::Pause { reason: self.account(status, &message) }),
+            },
             FailureClass::LostLease | FailureClass::Internal => {
                 Next::End(End::Dead { class, error: message })
             }
@@ -84,11 +88,21 @@ impl Turn<'_> {
         }
     }
 
-    /// What a call that may not go out does: it fails as if the provider had said so, or its leaf
-    /// goes back to the queue.
-    pub(super) fn not_permitted(&self, why: NoPermit) -> Result<CallFailure, End> {
+    /// What a leaf does while no endpoint is called: it waits in the queue, and nothing is charged to
+    /// it for that.
+    pub(super) fn no_route(&self, delay: Duration) -> End {
+        let error = "no endpoint of the judge answers; one call at a time tries again".to_owned();
+        End::Retry { class: FailureClass::Transient, delay, charged: self.charge(), error }
+    }
+
+    /// What a call that may not go out does: it fails as if the provider had said so, its leaf goes
+    /// back to the queue, or, with `None`, it goes another way.
+    pub(super) fn not_permitted(&self, why: NoPermit) -> Result<Option<CallFailure>, End> {
         match why {
             NoPermit::Held(delay) => {
+                if self.asker.run.routes.held().is_zero() {
+                    return Ok(None);
+                }
                 let class = FailureClass::Throttled;
                 let error = "the provider asked to wait".to_owned();
                 Err(End::Retry { class, delay, charged: self.charge(), error })
@@ -99,13 +113,18 @@ impl Turn<'_> {
                      account may use in a minute",
                     meter.noun()
                 );
-                Ok(CallFailure::too_long(message))
+                Ok(Some(CallFailure::too_long(message)))
             }
         }
     }
 
     /// A failure that may pass: waits, here or in the queue, or gives the leaf up.
-    async fn transient(&mut self, message: String, retry_after: Option<Duration>) -> Next {
+    async fn transient(
+        &mut self,
+        message: String,
+        retry_after: Option<Duration>,
+        is_outage: bool,
+    ) -> Next {
         let Asker { run, policy, budget, stop, .. } = *self.asker;
         let class = FailureClass::Transient;
         if !run.health.has_been_reached() {
@@ -124,6 +143,23 @@ impl Turn<'_> {
             let delay = doubled.min(policy.inline_wait).max(Duration::from_millis(100));
             self.unreached += 1;
             return self.sleep(delay, stop).await;
+        }
+        if let Some(failing) = run.routes.failing_for()
+            && failing >= policy.outage_after
+        {
+            let seconds = failing.as_secs();
+            let reason = format!(
+                "the judge's endpoint {} has answered nothing for {seconds} s: {message}. Check that \
+                 it runs, then go on",
+                run.run.spec.judge.base_url
+            );
+            return Next::End(End::Pause { reason });
+        }
+        if is_outage && self.probed {
+            // It was asked to see whether anybody answers: that is no failure of the leaf. It waits
+            // longer than the others, so that another leaf is next to try.
+            let delay = (run.routes.held() * 2).max(policy.base);
+            return Next::End(End::Retry { class, delay, charged: self.charge(), error: message });
         }
         self.failures += 1;
         if self.failures > policy.transient_attempts {

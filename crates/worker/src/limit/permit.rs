@@ -24,6 +24,7 @@ pub struct Permit {
     metered: bool,
     sent: Instant,
     waited: Duration,
+    is_probe: bool,
     is_over: bool,
 }
 
@@ -33,12 +34,20 @@ impl Permit {
     pub(super) fn new(limiter: Arc<Limiter>, need: Spend, start: Instant) -> Self {
         let (metered, mark) = limiter.lock().went(need);
         let (sent, waited) = (Instant::now(), start.elapsed());
-        Self { limiter, need, mark, metered, sent, waited, is_over: false }
+        Self { limiter, need, mark, metered, sent, waited, is_probe: false, is_over: false }
     }
 
     /// How long it was waited for.
     pub fn waited(&self) -> Duration {
         self.waited
+    }
+
+    /// The same for a call that is to show whether a failing endpoint answers again: that it fails says
+    /// nothing of the account's limits.
+    pub fn of_probe(self, is_probe: bool) -> Self {
+        let mut permit = self;
+        permit.is_probe = is_probe;
+        permit
     }
 
     /// The call is over. `hold` is how long nobody is to call should it have been turned away.
@@ -94,6 +103,9 @@ impl Permit {
     fn failed(&self, failure: &CallFailure, hold: Duration) {
         let overloaded = matches!(failure.status, Some(503 | 529));
         if failure.class != FailureClass::Throttled {
+            if self.is_probe {
+                return;
+            }
             // One such answer may be a fault of its own.
             let mut state = self.limiter.lock();
             state.overloads = if overloaded { state.overloads + 1 } else { 0 };

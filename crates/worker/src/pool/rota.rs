@@ -67,6 +67,11 @@ impl Rota {
         }
     }
 
+    /// Whether no run waits to be admitted.
+    pub(super) fn has_admitted_all(&self) -> bool {
+        self.outside.is_empty()
+    }
+
     /// The runs that are admitted; all that is left once nothing could be claimed.
     pub(super) async fn records(&self, store: &dyn Store) -> Result<Vec<RunRecord>, StoreError> {
         let mut records = Vec::with_capacity(self.admitted.len());

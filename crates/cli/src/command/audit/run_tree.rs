@@ -46,7 +46,7 @@ impl<'c> Runs<'c> {
             None => {
                 let found = engine::existing_store(self.config).await?;
                 let store = found.ok_or_else(|| {
-                    let url = &self.config.store.url;
+                    let url = self.config.store.shown_url();
                     anyhow::anyhow!("`{name}` is no file or folder, and there is no store at {url}")
                 })?;
                 Arc::clone(self.store.insert(store))

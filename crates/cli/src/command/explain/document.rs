@@ -219,8 +219,8 @@ impl ExplainDocument {
 /// the only one with the reason.
 fn class_of(reason: UngradedReason, attempts: &[Attempt]) -> Option<FailureClass> {
     let last = attempts.iter().rev().find_map(|attempt| attempt.class);
-    last.filter(|class| class.ungraded_reason() == reason).or_else(|| {
-        let mut fitting = FailureClass::ALL.into_iter().filter(|c| c.ungraded_reason() == reason);
+    last.filter(|class| class.leads_to(reason)).or_else(|| {
+        let mut fitting = FailureClass::ALL.into_iter().filter(|c| c.leads_to(reason));
         fitting.next().filter(|_| fitting.next().is_none())
     })
 }
@@ -243,6 +243,9 @@ mod tests {
             waited_ms: 0,
             latency_ms: 0,
             usage: Usage::default(),
+            endpoint: String::new(),
+            cost_usd: None,
+            possible: None,
         };
         let transient = [attempt(Some(FailureClass::Transient)), attempt(None)];
         let of = |reason| class_of(reason, &transient);

@@ -205,6 +205,14 @@ fn call(number: usize, attempt: &AttemptDocument) -> String {
         tokens(&attempt.usage),
         cost(attempt.cost_usd),
     );
+    if let Some(endpoint) = &attempt.endpoint {
+        push_block(&mut text, "     ", &format!("at {endpoint}"));
+    }
+    if let Some(possible) = &attempt.possible {
+        let most =
+            format!("may have used {}, {}", tokens(&possible.usage), cost(possible.cost_usd));
+        push_block(&mut text, "     ", &most);
+    }
     if let Some(error) = &attempt.error {
         push_block(&mut text, "     ", error);
     }

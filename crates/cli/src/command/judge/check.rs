@@ -5,12 +5,13 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
+use anyhow::Context as _;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tribunal_collector::sanitize;
 use tribunal_core::{FailureClass, JudgeSpec, ReplyForm, Usage};
 use tribunal_worker::{
-    ResolveEndpoint as _,
+    ResolveEndpoints as _,
     provider::{LimitHeaders, LimitWindow, Provider, openai::OpenAiProvider},
 };
 
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     args::{JudgeArgs, RateArgs},
-    command::Context,
+    command,
     config::models::{ModelFacts, OutputCapField},
     engine::Endpoints,
     exit::Exit,
@@ -55,6 +56,8 @@ pub(crate) struct JudgeCheckDocument {
     cached_tokens: Option<u64>,
     /// The account's limits as the headers state them; null where they state none.
     limits: Option<LimitsDocument>,
+    /// The judge's further endpoints, each asked once in the first form that works.
+    endpoints: Vec<EndpointDocument>,
     /// What to write into the config, as TOML; empty where no form works.
     suggestion: String,
 }
@@ -72,6 +75,16 @@ struct FormDocument {
     latency_ms: Option<u64>,
     /// Tokens of the call; null where they are not stated.
     usage: Option<Usage>,
+}
+
+/// A further endpoint.
+#[derive(Debug, Serialize, JsonSchema)]
+struct EndpointDocument {
+    /// The endpoint with its `/v1`.
+    base_url: String,
+    /// What came of the question.
+    #[serde(flatten)]
+    tried: FormDocument,
 }
 
 /// The account's limits.
@@ -103,6 +116,8 @@ struct Findings {
     again: Option<Tried>,
     /// The field that carries the cap, where another than the judge's was needed.
     cap_field: Option<OutputCapField>,
+    /// Further endpoints, in the order of the config.
+    further: Vec<(String, Tried)>,
 }
 
 /// Runs `tribunal judge check`.
@@ -110,20 +125,28 @@ struct Findings {
 /// # Errors
 ///
 /// No such judge, or its settings cannot be used.
-pub(super) async fn run(args: &JudgeArgs, context: &Context) -> anyhow::Result<Exit> {
+pub(super) async fn run(args: &JudgeArgs, context: &command::Context) -> anyhow::Result<Exit> {
     let config = context.load(&[])?;
     let judge = prepare::judge(args, RateArgs::default(), &config)?;
     let (spec, facts) = (judge.spec.clone(), judge.facts.clone());
     // The simulated judge inside this process lives as long as this does.
-    let endpoints = Endpoints::new(config, Some(judge));
-    let endpoint = endpoints.endpoint(&spec).map_err(anyhow::Error::msg)?;
-    let provider = OpenAiProvider::new(endpoint).map_err(anyhow::Error::msg)?;
+    let known = Endpoints::new(config, Some(judge));
+    let endpoints = known.endpoints(&spec).map_err(anyhow::Error::msg)?;
+    let mut providers = Vec::with_capacity(endpoints.len());
+    for endpoint in endpoints {
+        let base_url = endpoint.base_url.clone();
+        providers.push((base_url, OpenAiProvider::new(endpoint).map_err(anyhow::Error::msg)?));
+    }
+    let (_, own) = providers.first().context("the judge has no endpoint")?;
     if !context.json {
         for assumption in &facts.assumptions {
             note(&format!("assuming: {assumption}"));
         }
     }
-    let findings = findings(&provider, &spec).await;
+    let mut findings = findings(own, &spec).await;
+    for (base_url, provider) in &providers[1..] {
+        findings.try_further(base_url.clone(), provider, &spec).await;
+    }
     let document = findings.document(&spec, &facts)?;
     match context.json {
         true => output::print_json("judge check", &document)?,
@@ -187,9 +210,33 @@ impl Findings {
         self.forms.iter().map(|(_, tried)| tried).chain(&self.again)
     }
 
+    /// Asks a further endpoint what the first one answers.
+    async fn try_further(&mut self, base_url: String, provider: &dyn Provider, judge: &JudgeSpec) {
+        let form = self.working().first().copied().unwrap_or(judge.reply_form);
+        let tried = probe::ask(provider, &self.spec(judge), form).await;
+        self.further.push((base_url, tried));
+    }
+
+    /// The judge as it is to be asked.
+    fn spec(&self, judge: &JudgeSpec) -> JudgeSpec {
+        let mut spec = judge.clone();
+        if let Some(field) = self.cap_field {
+            spec.output_cap_field = field.name().to_owned();
+        }
+        spec
+    }
+
     fn exit(&self) -> Exit {
         let refused = |tried: &Tried| tried.class == Some(FailureClass::Account);
-        if !self.working().is_empty() {
+        let mut further = self.further.iter().map(|(_, tried)| tried);
+        if !self.working().is_empty()
+            && let Some(broken) = further.find(|tried| !tried.works())
+        {
+            match broken.reached && !refused(broken) {
+                true => Exit::CheckFailed,
+                false => Exit::Refused,
+            }
+        } else if !self.working().is_empty() {
             Exit::Complete
         } else if !self.calls().any(|tried| tried.reached) || self.calls().any(refused) {
             Exit::Refused
@@ -203,10 +250,7 @@ impl Findings {
         judge: &JudgeSpec,
         facts: &ModelFacts,
     ) -> anyhow::Result<JudgeCheckDocument> {
-        let mut spec = judge.clone();
-        if let Some(field) = self.cap_field {
-            spec.output_cap_field = field.name().to_owned();
-        }
+        let spec = self.spec(judge);
         let limits = self.calls().rev().find_map(|tried| tried.limits.as_deref());
         let again = self.again.as_ref().filter(|again| again.class.is_none());
         let reports_cached = self.calls().any(|tried| tried.reports_cached);
@@ -224,6 +268,7 @@ impl Findings {
                 .and_then(|again| again.usage)
                 .map(|usage| usage.cached),
             limits: limits.copied().map(Into::into),
+            endpoints: self.further.iter().map(EndpointDocument::new).collect(),
             suggestion: suggestion(&spec, facts, &self.working(), limits)?,
         })
     }
@@ -240,6 +285,14 @@ impl From<&Tried> for FormDocument {
             latency_ms: tried.latency.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX)),
             usage: tried.usage,
         }
+    }
+}
+
+// === impl EndpointDocument ===
+
+impl EndpointDocument {
+    fn new((base_url, tried): &(String, Tried)) -> Self {
+        EndpointDocument { base_url: base_url.clone(), tried: tried.into() }
     }
 }
 
@@ -273,29 +326,7 @@ fn render(document: &JudgeCheckDocument) -> String {
     for form in FORMS {
         let name = form.name();
         let Some(tried) = document.forms.get(name) else { continue };
-        let refuses = |class| {
-            use FailureClass::{Account, BadRequest, Refused};
-            matches!(class, Account | BadRequest | Refused)
-        };
-        let state = match (tried.works, tried.class) {
-            (true, _) => " works".to_owned(),
-            (false, Some(class)) if refuses(class) => format!(" refused, {class}"),
-            (false, Some(class)) => format!(" failed, {class}"),
-            (false, None) if tried.latency_ms.is_some() => " unusable".to_owned(),
-            (false, None) => String::new(),
-        };
-        let _ = write!(text, "  {name:<11}{state}");
-        if let Some(ms) = tried.latency_ms {
-            let _ = write!(text, ", {ms} ms");
-        }
-        if let Some(usage) = tried.usage {
-            let _ = write!(text, ", {} + {} tokens", usage.input, usage.output);
-        }
-        if let Some(message) = &tried.message {
-            let colon = if state.is_empty() { "" } else { ":" };
-            let _ = write!(text, "{colon} {message}");
-        }
-        text.push('\n');
+        let _ = writeln!(text, "  {name:<11}{}", outcome(tried));
     }
     match (document.cached_tokens_reported, document.cached_tokens) {
         (Some(true), Some(cached)) => {
@@ -315,8 +346,38 @@ fn render(document: &JudgeCheckDocument) -> String {
     } else if document.reachable {
         text.push_str("no limits in the headers\n");
     }
+    for EndpointDocument { base_url, tried } in &document.endpoints {
+        let _ = writeln!(text, "endpoint {base_url}{}", outcome(tried));
+    }
     if !document.suggestion.is_empty() {
         let _ = write!(text, "\n{}", document.suggestion);
+    }
+    text
+}
+
+/// What came of a question, behind what was asked.
+fn outcome(tried: &FormDocument) -> String {
+    let refuses = |class| {
+        use FailureClass::{Account, BadRequest, Refused};
+        matches!(class, Account | BadRequest | Refused)
+    };
+    let state = match (tried.works, tried.class) {
+        (true, _) => " works".to_owned(),
+        (false, Some(class)) if refuses(class) => format!(" refused, {class}"),
+        (false, Some(class)) => format!(" failed, {class}"),
+        (false, None) if tried.latency_ms.is_some() => " unusable".to_owned(),
+        (false, None) => String::new(),
+    };
+    let mut text = state.clone();
+    if let Some(ms) = tried.latency_ms {
+        let _ = write!(text, ", {ms} ms");
+    }
+    if let Some(usage) = tried.usage {
+        let _ = write!(text, ", {} + {} tokens", usage.input, usage.output);
+    }
+    if let Some(message) = &tried.message {
+        let colon = if state.is_empty() { "" } else { ":" };
+        let _ = write!(text, "{colon} {message}");
     }
     text
 }

@@ -11,7 +11,7 @@ use std::{
 use reqwest::header::{HeaderName, HeaderValue};
 use tribunal_core::{ReplyForm, run::BUILTIN_SIM_URL};
 
-use super::{JudgeSettings, TokenRates};
+use super::{JudgeSettings, TokenRates, endpoints};
 use crate::config::{models::OutputCapField, raw::Source, resolve::Reader};
 
 /// Fields of the request that have a place of their own.
@@ -83,14 +83,18 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>, name: &str) -> JudgeSetti
         );
     }
     let azure_api_version = reader.optional_text(&key("azure_api_version"));
-    let in_a_query = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-    if azure_api_version.as_deref().is_some_and(|version| !version.chars().all(in_a_query)) {
+    if azure_api_version.as_deref().is_some_and(|version| !is_version(version)) {
         reader.fail(&key("azure_api_version"), "must look like 2024-10-21");
     }
     let cap = reader.small(&key("max_output_tokens"), 0..=1_000_000);
     if (1..16).contains(&cap) {
         reader.fail(&key("max_output_tokens"), "must be 0 (from the model's entry) or at least 16");
     }
+    let endpoints = endpoints::read(reader, &key("endpoints"));
+    if base_url == BUILTIN_SIM_URL && !endpoints.is_empty() {
+        reader.fail(&key("endpoints"), "the simulated judge inside the process is alone");
+    }
+    let weight = endpoints::weight(reader, &key("weight"));
     let timeout = reader.seconds(&key("timeout_s"), 1..=86_400);
     let connect_timeout = reader.seconds(&key("connect_timeout_s"), 1..=3_600);
     let forms =
@@ -100,6 +104,9 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>, name: &str) -> JudgeSetti
         base_url,
         model,
         api_key_env,
+        account: reader.optional_text(&key("account")),
+        weight,
+        endpoints,
         temperature: reader.optional_float(&key("temperature"), 0.0..=2.0),
         reasoning_effort: reader.optional_text(&key("reasoning_effort")),
         max_output_tokens: (cap > 0).then_some(cap),
@@ -201,7 +208,12 @@ pub(crate) fn normalize_base_url(text: &str) -> Result<String, BaseUrlError> {
     Ok(normal.to_owned())
 }
 
-fn is_variable(name: &str) -> bool {
+/// Whether it may stand in a query as it is.
+pub(super) fn is_version(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
+}
+
+pub(super) fn is_variable(name: &str) -> bool {
     // Keys of providers look like names now and then, but for a hyphen or their length.
     name.len() <= 64
         && !name.starts_with(|c: char| c.is_ascii_digit())

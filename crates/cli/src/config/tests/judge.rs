@@ -66,6 +66,50 @@ fn keys_come_from_the_named_variable_or_the_two_that_are_documented() {
 }
 
 #[test]
+fn further_endpoints_take_from_the_judge_what_they_do_not_name() {
+    let text = "[judge.mine]\nbase_url = \"https://h/v1\"\nmodel = \"m\"\nrequests_per_minute = \
+                60\nendpoints = [{ api_key_env = \"SECOND\" }, { base_url = \"http://other:8/v1/\", \
+                weight = 3, account = \"team\", requests_per_minute = 30 }]\n";
+    let config = Folder::new(&[("tribunal.toml", text)]).load(&[]).unwrap();
+    let environment = |name: &str| match name {
+        "SECOND" => Some(OsString::from(SECRET)),
+        "TRIBUNAL_API_KEY" => Some(OsString::from("first")),
+        _ => None,
+    };
+    let mut judge = config.judge_with("mine", &environment).unwrap();
+    let [second, other] = &judge.further[..] else { panic!("{judge:?}") };
+    let secret = |key: &ApiKey| key.secret().map(|key| key.expose_secret().to_owned());
+    assert_eq!((second.base_url.as_str(), second.weight.get()), ("https://h/v1", 1));
+    assert_eq!(secret(&second.api_key).as_deref(), Some(SECRET));
+    assert_eq!((other.base_url.as_str(), other.weight.get()), ("http://other:8/v1", 3));
+    assert_eq!(secret(&other.api_key).as_deref(), Some("first"));
+    assert_eq!(other.account.as_deref(), Some("team"));
+    assert_eq!(judge.requests_per_minute_of_all(), Some(60 + 60 + 30));
+    judge.limit(NonZeroU32::new(10), None);
+    assert_eq!(judge.requests_per_minute_of_all(), Some(30));
+    let alone = text.split("endpoints").next().unwrap();
+    let alone = Folder::new(&[("tribunal.toml", alone)]).load(&[]).unwrap();
+    let alone = alone.judge_with("mine", &environment).unwrap();
+    assert_eq!(alone.spec, judge.spec, "they are no part of a run's id");
+    let missing = config.judge_with("mine", &nothing_set).unwrap_err();
+    assert!(matches!(missing, JudgeError::KeyNotSet { .. }));
+    let document = config.show_with(&environment);
+    let shown = show::render(&document);
+    assert!(shown.contains("endpoint 1 api_key = set (from SECOND)"), "{shown}");
+    assert!(!shown.contains(SECRET) && shown.contains("http://other:8"), "{shown}");
+
+    let wrong = format!(
+        "[judge.mine]\nbase_url = \"https://h/v1\"\nmodel = \"m\"\nendpoints = [{{ api_key = \
+         \"{SECRET}\", api_key_env = \"{SECRET}\" }}, {{ base_url = \"ftp://h\", weight = 0 }}, {{ \
+         wieght = 2 }}, 7]\n[judge.simulated]\nendpoints = [{{}}]\n"
+    );
+    let found = findings(&wrong);
+    assert_eq!(found.len(), 7, "{found:?}");
+    assert!(found.iter().all(|finding| !finding.contains(SECRET)), "{found:?}");
+    assert!(found[0].starts_with("4 judge.mine.endpoints: endpoint 1: `api_key`"), "{found:?}");
+}
+
+#[test]
 fn secrets_are_in_no_output() {
     let text = "[store]\nurl = \"postgres://me:sk-do-not-show-me@db/x\"\n[judge.mine]\nbase_url = \
                 \"https://h/v1\"\nmodel = \"m\"\n";

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tribunal_core::{
     Attempt, FailureClass, Prices, ReplyForm, SelectionMethod, Usage, Verdict,
-    verdict::{Quote, Rationale, Suspicion},
+    verdict::{PossibleSpend, Quote, Rationale, Suspicion},
 };
 use tribunal_evidence::Evidence;
 
@@ -103,8 +103,13 @@ pub(crate) struct AttemptDocument {
     pub(crate) latency_ms: u64,
     /// Tokens.
     pub(crate) usage: Usage,
-    /// What it cost, in US dollars; null where no price is known.
+    /// What it cost, in US dollars, by the prices known when it was made; null where none was, or where
+    /// nobody knows what it used.
     pub(crate) cost_usd: Option<f64>,
+    /// What it may have used at most, where nobody knows what it did.
+    pub(crate) possible: Option<PossibleSpend>,
+    /// The endpoint that was called; null in records that do not say.
+    pub(crate) endpoint: Option<String>,
     /// The provider's request id.
     pub(crate) request_id: Option<String>,
     /// The failure's message; null for a usable reply.
@@ -180,7 +185,13 @@ impl AttemptDocument {
             waited_ms: attempt.waited_ms,
             latency_ms: attempt.latency_ms,
             usage: attempt.usage,
-            cost_usd: prices.map(|prices| prices.cost_usd(&attempt.usage)),
+            cost_usd: match attempt.possible {
+                Some(_) => attempt.cost_usd,
+                // A record of an older version.
+                None => attempt.cost_usd.or(prices.map(|prices| prices.cost_usd(&attempt.usage))),
+            },
+            possible: attempt.possible,
+            endpoint: Some(attempt.endpoint.clone()).filter(|endpoint| !endpoint.is_empty()),
             request_id: attempt.request_id.clone(),
             error: Some(attempt.error.clone()).filter(|error| !error.is_empty()),
         }
