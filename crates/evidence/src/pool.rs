@@ -123,7 +123,8 @@ impl Pool {
     pub fn document(&self, file: &PoolFile, text: &str) -> Document {
         let profile = Profile::builtin(&self.profile);
         let rendered = profile.map(|profile| profile.render(&file.path, text).into_owned());
-        Document { path: file.path.clone(), text: rendered.unwrap_or_else(|| text.to_owned()) }
+        let text = rendered.unwrap_or_else(|| text.to_owned());
+        Document { path: file.path.clone(), text, tokens: file.tokens }
     }
 
     /// The candidate that a judge means by this path, as judges write paths.

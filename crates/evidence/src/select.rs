@@ -8,7 +8,7 @@
 pub mod bm25;
 mod chunk;
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, sync::OnceLock};
 
 use self::bm25::Bm25;
 pub use self::chunk::{Chunk, chunks};
@@ -43,6 +43,8 @@ pub struct Document {
     pub path: String,
     /// The text as it would be shown.
     pub text: String,
+    /// Tokens of it, where they were counted before.
+    pub tokens: Option<usize>,
 }
 
 /// The files of a view, in chunks, with the words in them.
@@ -53,6 +55,8 @@ pub struct Index {
     tokens: Vec<usize>,
     /// All chunks, those of a document together and in order.
     chunks: Vec<Chunk>,
+    /// Tokens of each chunk, counted when somebody first asks: many queries choose from one index.
+    chunk_tokens: Vec<OnceLock<usize>>,
     /// Where each document's chunks begin; one entry more than documents.
     begins: Vec<usize>,
     words: Bm25,
@@ -87,7 +91,7 @@ pub struct Selection {
 // === impl Index ===
 
 impl Index {
-    /// Reads the files. Takes about as long as counting their tokens.
+    /// Reads the files. Takes about as long as counting the tokens of those that were not counted.
     pub fn new(documents: Vec<Document>, tokenizer: &dyn Tokenizer) -> Index {
         let mut words = Bm25::default();
         let (mut all, mut begins, mut tokens) = (Vec::new(), vec![0], Vec::new());
@@ -97,10 +101,11 @@ impl Index {
                 all.push(chunk);
             }
             begins.push(all.len());
-            tokens.push(tokenizer.count(&document.text));
+            tokens.push(document.tokens.unwrap_or_else(|| tokenizer.count(&document.text)));
         }
         words.finish();
-        Index { documents, tokens, chunks: all, begins, words }
+        let chunk_tokens = vec![OnceLock::new(); all.len()];
+        Index { documents, tokens, chunks: all, chunk_tokens, begins, words }
     }
 
     /// The files, in the order in which they were given.
@@ -116,6 +121,12 @@ impl Index {
     /// Tokens of all files with their fences.
     pub fn tokens(&self) -> usize {
         self.tokens.iter().map(|tokens| tokens + FENCE_TOKENS).sum()
+    }
+
+    /// Tokens of the chunk with this number.
+    fn chunk_tokens(&self, at: usize, text: &str, tokenizer: &dyn Tokenizer) -> usize {
+        let count = || tokenizer.count(&text[self.chunks[at].bytes.clone()]);
+        *self.chunk_tokens[at].get_or_init(count)
     }
 
     /// Each file's score, by number.
@@ -206,11 +217,13 @@ fn fill(
         let (text, tokens) = if whole {
             (document.text.clone(), index.tokens[file])
         } else {
-            let chunks = index.begins[file]..index.begins[file + 1];
+            let first = index.begins[file];
+            let chunks = first..index.begins[file + 1];
             let (chunks, scores) = (&index.chunks[chunks.clone()], &chunk_scores[chunks]);
+            let count = |at: usize| index.chunk_tokens(first + at, &document.text, tokenizer);
             // Nothing comes after the last file that needs the rest.
             let room = if at + 1 == ranked.len() { room } else { room / PART_SHARE };
-            match part(&document.text, chunks, scores, parts, room, tokenizer) {
+            match part(&document.text, chunks, scores, parts, room, &count, tokenizer) {
                 Some(part) => part,
                 None => continue,
             }
@@ -225,13 +238,14 @@ fn fill(
 }
 
 /// The best chunks within `room` tokens, in the order of the file; `None` where none of them may be
-/// shown or fits.
+/// shown or fits. `count` gives a chunk's tokens.
 fn part(
     text: &str,
     chunks: &[Chunk],
     scores: &[f64],
     parts: Parts,
     room: usize,
+    count: &dyn Fn(usize) -> usize,
     tokenizer: &dyn Tokenizer,
 ) -> Option<(String, usize)> {
     let may = |at: &usize| parts == Parts::Any || scores[*at] > 0.0;
@@ -241,7 +255,7 @@ fn part(
     let mut left = room.checked_sub(MARK_TOKENS)?;
     let mut chosen = Vec::new();
     for at in order {
-        let cost = tokenizer.count(&text[chunks[at].bytes.clone()]) + MARK_TOKENS;
+        let cost = count(at) + MARK_TOKENS;
         if cost <= left {
             left -= cost;
             chosen.push(at);
@@ -316,6 +330,7 @@ mod tests {
         let document = |(path, text): &(&str, &str)| Document {
             path: (*path).to_owned(),
             text: (*text).to_owned(),
+            tokens: None,
         };
         Index::new(files.iter().map(document).collect(), &vocabulary())
     }

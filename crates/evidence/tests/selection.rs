@@ -66,11 +66,16 @@ fn the_file_of_the_criterion_is_selected() {
     let mut documents: Vec<Document> = TOPICS
         .iter()
         .enumerate()
-        .map(|(n, (path, words, _))| Document { path: (*path).to_owned(), text: source(words, n) })
+        .map(|(n, (path, words, _))| Document {
+            path: (*path).to_owned(),
+            text: source(words, n),
+            tokens: None,
+        })
         .collect();
     documents.extend((0..24).map(|n| Document {
         path: format!("misc/module_{n:02}.py"),
         text: source("noise other thing", 100 * n),
+        tokens: None,
     }));
     let index = Index::new(documents, &tokenizer);
     let window = 16_000;

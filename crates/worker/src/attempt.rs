@@ -218,15 +218,24 @@ impl Turn<'_> {
                 Err(NoFiles::End(end)) => return Ok(*end),
                 Err(NoFiles::Context(error)) => return Err(error),
             }
-            let files = self.chosen.as_ref().map_or(&[][..], |chosen| &chosen.selected.files);
-            let leaf =
-                run.run.prompts_about(rubric, self.form).leaf(index, files).map_err(unusable)?;
+            let prompts = run.run.prompts_about(rubric, self.form);
+            let chosen = self.chosen.as_ref().map(|chosen| &chosen.files.selected);
+            let files = chosen.map_or(&[][..], |selected| &selected.files);
+            let leaf = prompts.leaf(index, files).map_err(unusable)?;
+            // Files are most of the message, and were counted when they were chosen.
+            let first_tokens = match chosen {
+                Some(selected) => {
+                    let rest = prompts.leaf(index, &[]).map_err(unusable)?;
+                    Some(run.meter.tokens(&rest) + selected.tokens as u64)
+                }
+                None => None,
+            };
             self.prompt = Some(shared.prompt_hash(&leaf));
             let repairs = std::mem::take(&mut self.repairs);
             let kind = if repairs.is_empty() { CallKind::Judge } else { CallKind::Repair };
             let group = self.chosen.as_ref().map(|chosen| Arc::clone(&chosen.group));
             let group = group.as_deref();
-            let own = OwnMessages { kind, group, first: &leaf, repairs: &repairs };
+            let own = OwnMessages { kind, group, first: &leaf, first_tokens, repairs: &repairs };
             let asked = self.ask(&shared, own).await;
             self.repairs = repairs;
             let end = match asked {
@@ -321,7 +330,7 @@ impl Turn<'_> {
     /// The quotes marked as standing in what was shown, or not.
     fn verified(&self, mut parsed: Parsed) -> Parsed {
         if let Some(shared) = &self.shared {
-            let own = self.chosen.as_ref().map(|chosen| &chosen.texts);
+            let own = self.chosen.as_ref().map(|chosen| &chosen.files.texts);
             shared.texts.verify(own, &mut parsed.rationale.evidence);
         }
         parsed
@@ -330,7 +339,7 @@ impl Turn<'_> {
     /// Text shown that addresses the judge.
     fn suspicions(&self) -> Vec<Suspicion> {
         let shared = self.shared.iter().flat_map(|shared| &shared.suspicions);
-        let chosen = self.chosen.iter().flat_map(|chosen| &chosen.suspicions);
+        let chosen = self.chosen.iter().flat_map(|chosen| &chosen.files.suspicions);
         shared.chain(chosen).cloned().collect()
     }
 
@@ -350,7 +359,10 @@ impl Turn<'_> {
         Shown {
             evidence: self.asker.run.run.spec.evidence.get(&self.category).copied(),
             shrunk: self.shrunk,
-            selected: self.chosen.as_ref().map_or_else(Vec::new, |c| c.selected.paths.clone()),
+            selected: self
+                .chosen
+                .as_ref()
+                .map_or_else(Vec::new, |c| c.files.selected.paths.clone()),
             reply_form: Some(self.form),
             prompt: self.prompt,
         }

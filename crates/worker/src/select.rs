@@ -6,17 +6,17 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
 };
 
 use tokio::sync::OnceCell;
-use tribunal_core::{Rubric, SelectionMethod};
+use tribunal_core::{Rubric, SelectionMethod, verdict::Suspicion};
 use tribunal_evidence::{
-    Document, Index, Pool, PoolFile, Selected, Vocabulary, pool::RANKED_FILES, select,
+    Document, Index, Pool, PoolFile, Selected, Vocabulary, injection, pool::RANKED_FILES, select,
 };
 use tribunal_store::Store;
 
-use crate::{parse::BadReply, recorded::ContextError, warm};
+use crate::{parse::BadReply, recorded::ContextError, verify::ShownTexts, warm};
 
 /// A pool with what is made of it once.
 #[derive(Debug)]
@@ -34,6 +34,20 @@ pub struct Group {
     pub ranking: OnceCell<Vec<String>>,
     /// Who of them goes ahead: their prompts begin alike beyond what all leaves are shown.
     pub warm: warm::Prefix,
+    /// Their files, chosen within the whole room and within half of it: made once while any of them
+    /// is asked about. They are as long as a prompt, so nobody keeps them longer.
+    pub files: [tokio::sync::Mutex<Weak<Files>>; 2],
+}
+
+/// The files that leaves are shown, with what is made of them once.
+#[derive(Debug)]
+pub struct Files {
+    /// The files and their record.
+    pub selected: Selected,
+    /// What quotes are looked up in, beside what all leaves are shown.
+    pub texts: ShownTexts,
+    /// Text in them that addresses the judge.
+    pub suspicions: Vec<Suspicion>,
 }
 
 /// The groups, each by the position of its first leaf.
@@ -122,6 +136,27 @@ impl Selector {
         Ok(self.pool.selected(&index, &selection.await?))
     }
 
+    /// The same with what is made of it, in which the texts are read.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn files(
+        &self,
+        store: &dyn Store,
+        rubric: &Rubric,
+        group: &[usize],
+        ranking: Option<&[String]>,
+    ) -> Result<Arc<Files>, ContextError> {
+        let selected = self.select(store, rubric, group, ranking).await?;
+        let read = move || {
+            let texts = ShownTexts::of_files(&selected.files);
+            let suspicions = injection::scan_files(&selected.files);
+            Arc::new(Files { selected, texts, suspicions })
+        };
+        blocking(read).await
+    }
+
     /// The ranking that the leaves' words give, for who wants to see a prompt without asking the
     /// judge for one.
     ///
@@ -175,7 +210,7 @@ async fn document(
     Ok(Some(pool.document(file, &String::from_utf8_lossy(&bytes))))
 }
 
-/// Counting tokens takes long: not on the runtime's threads.
+/// Counting tokens and reading texts take long: not on the runtime's threads.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ContextError> {

@@ -16,6 +16,7 @@ use tribunal_store::Spend;
 use super::{Asker, End, Turn, millis, now_ms};
 use crate::{
     limit::{Permit, expected::Alike},
+    meter::Meter,
     provider::{Answer, CallFailure, Message, Question, Reply},
     purse::{Held, Paid},
     recorded::ContextError,
@@ -41,8 +42,18 @@ pub(super) struct OwnMessages<'m> {
     pub(super) group: Option<&'m Group>,
     /// The first own message.
     pub(super) first: &'m str,
+    /// The vocabulary's tokens of it, where they are known without counting.
+    pub(super) first_tokens: Option<u64>,
     /// Bad replies with the question that followed each.
     pub(super) repairs: &'m [(String, String)],
+}
+
+// === impl OwnMessages ===
+
+impl OwnMessages<'_> {
+    fn first_tokens(&self, meter: &Meter) -> u64 {
+        self.first_tokens.unwrap_or_else(|| meter.tokens(self.first))
+    }
 }
 
 // === impl Turn ===
@@ -131,7 +142,7 @@ impl<'a> Turn<'a> {
         let cap = run.run.spec.judge.max_output_tokens;
         let repairs = own.repairs.iter().flat_map(|(answer, repair)| [answer, repair]);
         let own_tokens =
-            repairs.fold(run.meter.tokens(own.first), |sum, text| sum + run.meter.tokens(text));
+            repairs.fold(own.first_tokens(&run.meter), |sum, text| sum + run.meter.tokens(text));
         let messages = SHARED_MESSAGES + 1 + 2 * own.repairs.len();
         let counted = run.meter.question(shared.tokens + own_tokens, messages);
         let paid = tokio::select! {
@@ -251,7 +262,7 @@ impl<'a> Turn<'a> {
         let run = self.asker.run;
         let cap = u64::from(run.run.spec.judge.max_output_tokens);
         let counted = || {
-            let tokens = shared.tokens + run.meter.tokens(own.first);
+            let tokens = shared.tokens + own.first_tokens(&run.meter);
             run.meter.question(tokens, SHARED_MESSAGES + 1).expected
         };
         run.expected.call(self.alike(own), bytes(shared, own), counted, cap)

@@ -6,8 +6,7 @@
 
 use std::sync::Arc;
 
-use tribunal_core::{CallKind, FailureClass, Rubric, UngradedReason, verdict::Suspicion};
-use tribunal_evidence::{Selected, injection};
+use tribunal_core::{CallKind, FailureClass, Rubric, UngradedReason};
 
 use super::{
     Asker, End, Turn,
@@ -19,8 +18,7 @@ use crate::{
     provider::{Finish, Reply},
     recorded::ContextError,
     run_context::Shared,
-    select::{Group, Selector},
-    verify::ShownTexts,
+    select::{Files, Group, Selector},
 };
 
 /// The files of one leaf.
@@ -28,12 +26,8 @@ use crate::{
 pub(super) struct Chosen {
     /// Whether they were chosen within half the room.
     shrunk: bool,
-    /// The files and their record.
-    pub(super) selected: Selected,
-    /// What quotes are looked up in, beside what all leaves are shown.
-    pub(super) texts: ShownTexts,
-    /// Text in them that addresses the judge.
-    pub(super) suspicions: Vec<Suspicion>,
+    /// The files.
+    pub(super) files: Arc<Files>,
     /// The leaves that are shown the same.
     pub(super) group: Arc<Group>,
 }
@@ -80,14 +74,14 @@ impl Turn<'_> {
         } else {
             None
         };
-        let selected = selector.select(&*run.store, rubric, &group, ranking.as_deref()).await?;
-        self.chosen = Some(Chosen {
-            shrunk: self.shrunk,
-            texts: ShownTexts::of_files(&selected.files),
-            suspicions: injection::scan_files(&selected.files),
-            selected,
-            group: shares,
-        });
+        let mut known = shares.files[usize::from(self.shrunk)].lock().await;
+        let files = match known.upgrade() {
+            Some(files) => files,
+            None => selector.files(&*run.store, rubric, &group, ranking.as_deref()).await?,
+        };
+        *known = Arc::downgrade(&files);
+        drop(known);
+        self.chosen = Some(Chosen { shrunk: self.shrunk, files, group: shares });
         Ok(())
     }
 
@@ -108,8 +102,9 @@ impl Turn<'_> {
             self.form = run.form();
             let prompts = run.run.prompts_about(rubric, self.form);
             let own = prompts.rank(group, &shared.tree).map_err(unusable)?;
+            let (kind, first_tokens) = (CallKind::Rank, None);
             let messages =
-                OwnMessages { kind: CallKind::Rank, group: None, first: &own, repairs: &repairs };
+                OwnMessages { kind, group: None, first: &own, first_tokens, repairs: &repairs };
             let reply = match self.ask(shared, messages).await {
                 Err(NotAsked::End(end)) => return Err(NoFiles::End(end)),
                 Err(NotAsked::Context(error)) => return Err(error.into()),
