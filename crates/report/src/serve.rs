@@ -1,7 +1,7 @@
 //! The pages live from a store: runs, trees that go on, leaves on demand, the desk.
 //!
 //! Owns the server: its routes and what they read. Nothing outside the store is served, and
-//! nothing is written but labels. Who may ask is [`guard`]'s, what is new is [`events`]'s.
+//! nothing is written but labels. Who may ask is `guard`'s, what is new is `events`'s.
 
 mod desk;
 mod events;

@@ -52,7 +52,7 @@ impl Guard {
     ///
     /// # Errors
     ///
-    /// [`TokenNeeded`] where the address is not loopback and there is no token.
+    /// The address is not loopback and there is no token.
     pub fn new(addr: SocketAddr, token: Option<&str>) -> Result<Guard, TokenNeeded> {
         let token = token.map(hash);
         if token.is_none() && !addr.ip().is_loopback() {
