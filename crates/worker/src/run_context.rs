@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
@@ -23,7 +23,7 @@ use crate::{
     health::Health,
     limit::{Limiter, SharedQuota, expected::Expected},
     meter::Meter,
-    provider::{Endpoint, Message, Provider},
+    provider::{Answer, Endpoint, Message, Provider},
     purse::Purse,
     recorded::{ContextError, RecordedRun, evidence},
     select::{Groups, Selector},
@@ -58,8 +58,8 @@ pub struct RunContext {
     sends_cache_key: AtomicBool,
     /// What leaves that share their files share besides.
     pub groups: Groups,
-    /// For each field of a verdict beside its score, what it holds.
-    pub reply_fields: BTreeMap<String, String>,
+    /// Requests behind their messages, for each form and answer that was asked for.
+    parameters: Mutex<BTreeMap<(ReplyForm, Answer), Bytes>>,
     /// Where the run is.
     pub store: Arc<dyn Store>,
 }
@@ -116,7 +116,6 @@ impl RunContext {
         let Access { provider, limiter, meter } = endpoint(spec)
             .map_err(|what| ContextError::Unusable(format!("run {}: {what}", run.id)))?;
         let shared = spec.evidence.keys().map(|c| (*c, Default::default())).collect();
-        let reply_fields = run.reply_fields();
         let mut forms = vec![spec.judge.reply_form];
         forms.extend(spec.judge.fallback_forms.iter().filter(|f| **f != spec.judge.reply_form));
         Ok(RunContext {
@@ -132,7 +131,7 @@ impl RunContext {
             form: AtomicUsize::new(0),
             sends_cache_key: AtomicBool::new(true),
             groups: Groups::default(),
-            reply_fields,
+            parameters: Mutex::default(),
             store,
         })
     }
@@ -157,6 +156,17 @@ impl RunContext {
             return true;
         }
         false
+    }
+
+    /// The request behind the messages of a question for this answer in this form.
+    pub fn parameters(&self, form: ReplyForm, answer: Answer) -> Bytes {
+        // A panic under it leaves whole entries.
+        let mut made = self.parameters.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            let judge = &self.run.spec.judge;
+            self.provider.parameters(judge, form, answer, &self.run.reply_fields())
+        };
+        made.entry((form, answer)).or_insert_with(make).clone()
     }
 
     /// The prefix's key, for endpoints that take one.
@@ -200,11 +210,8 @@ impl RunContext {
             ];
             let prefix = self.provider.prefix(&self.run.spec.judge, &shared);
             let prefix_hash = BlobHash::of(&prefix);
-            let meter = Arc::clone(&self.meter);
-            // Counting megabytes takes long: not on the runtime's threads.
-            let count = move || meter.tokens(&prompt.system) + meter.tokens(&prompt.shared);
-            let tokens = tokio::task::spawn_blocking(count).await;
-            let tokens = tokens.map_err(|error| ContextError::Unusable(error.to_string()))?;
+            let counted = vec![prompt.system, prompt.shared];
+            let tokens = self.meter.tokens_of(&*self.store, counted).await?;
             let cache_key = prefix_hash.to_string()[..CACHE_KEY_DIGITS].to_owned();
             let warm = warm::Prefix::default();
             Ok(Arc::new(Shared {
@@ -270,7 +277,7 @@ impl Providers {
 
     /// How many more leaves may usefully be claimed; `usize::MAX` where no call waits.
     pub fn room(&self) -> usize {
-        let providers = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let providers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         providers.values().map(|access| access.limiter.room()).max().unwrap_or(usize::MAX)
     }
 }
