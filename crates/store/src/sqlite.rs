@@ -36,6 +36,7 @@ mod batch;
 mod budget;
 mod calls;
 mod claim;
+mod counts;
 mod error;
 mod labels;
 mod lease;
@@ -181,6 +182,24 @@ impl Store for SqliteStore {
             })
             .await?;
         bytes.ok_or_else(|| fail("damaged"))
+    }
+
+    async fn token_counts(
+        &self,
+        vocabulary: &str,
+        texts: &[BlobHash],
+    ) -> Result<Vec<Option<u64>>, StoreError> {
+        let known = counts::known(&self.readers, vocabulary, texts).await;
+        let known = known.map_err(|e| self.error(e))?;
+        Ok(texts.iter().map(|text| known.get(text).copied()).collect())
+    }
+
+    async fn put_token_counts(
+        &self,
+        vocabulary: &str,
+        counts: Vec<(BlobHash, u64)>,
+    ) -> Result<(), StoreError> {
+        self.done(Request::PutCounts(vocabulary.to_owned(), counts)).await
     }
 
     async fn create_run(&self, run: NewRun) -> Result<RunRecord, StoreError> {

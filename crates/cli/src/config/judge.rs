@@ -321,11 +321,22 @@ impl ResolvedJudge {
         limits(self.requests_per_minute, self.tokens_per_minute)
     }
 
-    /// Calls a minute that all its endpoints take together; `None` where one has no limit of ours.
-    pub(crate) fn requests_per_minute_of_all(&self) -> Option<u64> {
-        let further = self.further.iter().map(|endpoint| endpoint.requests_per_minute);
-        let all = std::iter::once(self.requests_per_minute).chain(further);
-        all.map(|rate| rate.map(|rate| u64::from(rate.get()))).sum()
+    /// The limits of each of its endpoints, its own first.
+    pub(crate) fn limits_of_each(&self) -> impl Iterator<Item = QuotaLimits> {
+        std::iter::once(self.limits()).chain(self.further.iter().map(ResolvedEndpoint::limits))
+    }
+
+    /// What all its endpoints take together; no limit where one of them has none of ours.
+    pub(crate) fn limits_of_all(&self) -> QuotaLimits {
+        let together = |limit: fn(&QuotaLimits) -> Option<f64>| -> Option<f64> {
+            self.limits_of_each().map(|limits| limit(&limits)).sum()
+        };
+        QuotaLimits {
+            requests: together(|limits| limits.requests),
+            tokens: together(|limits| limits.tokens),
+            input_tokens: together(|limits| limits.input_tokens),
+            output_tokens: together(|limits| limits.output_tokens),
+        }
     }
 
     /// Lays rates over those of every endpoint.
