@@ -10,6 +10,8 @@ pub mod conformance;
 pub mod error;
 pub mod model;
 pub mod quota;
+pub mod postgres;
+mod process;
 mod reach;
 mod record;
 mod share;
@@ -27,6 +29,7 @@ pub use quota::{
     Meter, QUOTA_LEASE, QuotaAsk, QuotaGrant, QuotaLimits, QuotaPool, QuotaReport, QuotaView,
     Rejected, Spend,
 };
+pub use postgres::{PostgresOptions, PostgresStore};
 pub use share::Weight;
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{

@@ -4,18 +4,34 @@
 
 use std::{path::Path, sync::Arc};
 
-use crate::{clock::SystemClock, error::StoreError, sqlite::SqliteStore, store::Store};
+use crate::{
+    clock::SystemClock,
+    error::StoreError,
+    postgres::{PostgresOptions, PostgresStore},
+    sqlite::SqliteStore,
+    store::Store,
+};
 
-/// Opens the store that a URL names: `sqlite:PATH` or `sqlite://PATH`, made where there is none.
+/// Opens the store that a URL names: `sqlite:PATH` or `sqlite://PATH`, or
+/// `postgres://USER@HOST:PORT/DATABASE`; it is made where there is none.
 ///
-/// The path is taken as it is, relative to the working folder, without percent-decoding.
+/// A path is taken as it is, relative to the working folder, without percent-decoding.
 ///
 /// # Errors
 /// [`StoreError::Url`] for any other URL, with its password hidden; otherwise as
-/// [`SqliteStore::open`].
+/// [`SqliteStore::open`] and [`PostgresStore::open`].
 pub async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+    if is_postgres(url) {
+        let store = PostgresStore::open(url, PostgresOptions::default()).await?;
+        return Ok(Arc::new(store));
+    }
     let path = sqlite_path(url).ok_or_else(|| StoreError::Url { url: without_password(url) })?;
     Ok(Arc::new(SqliteStore::open(Path::new(path), Arc::new(SystemClock)).await?))
+}
+
+/// Whether a URL names a PostgreSQL server.
+pub(crate) fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
 }
 
 /// The file that an SQLite store URL names; `None` for any other URL. It need not exist.
@@ -33,7 +49,7 @@ fn sqlite_path(url: &str) -> Option<&str> {
 }
 
 /// The URL with whatever may be a password replaced.
-fn without_password(url: &str) -> String {
+pub(crate) fn without_password(url: &str) -> String {
     // Parameters may carry a password too.
     let (url, parameters) = match url.split_once('?') {
         Some((url, _)) => (url, "?***"),

@@ -1,0 +1,438 @@
+//! The store on a PostgreSQL server.
+//!
+//! Owns the engine: a pool of connections, short transactions, and waiting for a server that is
+//! away. Time is the server's, so that no worker's clock matters. Any number of processes on any
+//! number of machines may use the same store.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use sqlx::{ConnectOptions, Connection, postgres::PgPool};
+use tribunal_core::{
+    Attempt, BlobHash, FailureClass, LeafTask, LeaseId, RunId, RunState, WorkerId,
+};
+
+use crate::{
+    clock::Clock,
+    error::StoreError,
+    record,
+    share::Weight,
+    store::{
+        Claim, CompleteOutcome, Completion, FailOutcome, Failure, Held, NewRun, Progress, Pruned,
+        RunRecord, RunTotals, Store, StoredVerdict, TaskOutcome,
+    },
+};
+
+mod call;
+mod claim;
+mod connect;
+mod error;
+mod lease;
+mod open;
+mod outcome;
+mod prune;
+mod read;
+mod run;
+mod schema;
+mod text;
+mod worker;
+
+use call::{call, call_once, call_run};
+use connect::Target;
+use outcome::NewVerdict;
+
+/// Verdicts that are decoded between two chances for other tasks to run.
+const DECODE_AT_ONCE: usize = 64;
+
+/// Compressed bytes of blobs that are gathered before they are written.
+const BLOBS_AT_ONCE: usize = 4 << 20;
+
+/// Tasks put into the queue in one statement, at most.
+const TASKS_AT_ONCE: usize = 5_000;
+
+/// The store on a PostgreSQL server.
+pub struct PostgresStore {
+    /// What errors call it: its URL without a password.
+    name: String,
+    options: PostgresOptions,
+    pool: PgPool,
+    /// Instead of the server's clock.
+    clock: Option<Arc<dyn Clock>>,
+    /// Who this is to others who put blobs.
+    handle: [u8; 16],
+    putting: AtomicBool,
+    /// The workers that this process has announced.
+    workers: Mutex<Vec<WorkerId>>,
+}
+
+/// How a store is used.
+#[derive(Clone, Copy, Debug)]
+pub struct PostgresOptions {
+    /// Connections at once, at most.
+    pub connections: u32,
+    /// How long one call may take, waiting for a connection included.
+    pub call_timeout: Duration,
+    /// How long a server that is away is waited for before [`StoreError::Unavailable`].
+    pub patience: Duration,
+}
+
+// === impl PostgresStore ===
+
+impl PostgresStore {
+    /// Opens the store that a `postgres://` URL names, or makes it in an empty schema.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] with what is wrong, [`StoreError::OlderVersion`],
+    /// [`StoreError::NewerVersion`], or [`StoreError::Unavailable`].
+    pub async fn open(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
+        Self::open_with(url, options, None).await
+    }
+
+    /// As [`PostgresStore::open`], with a clock instead of the server's.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::open`].
+    pub async fn open_with(
+        url: &str,
+        options: PostgresOptions,
+        clock: Option<Arc<dyn Clock>>,
+    ) -> Result<Self, StoreError> {
+        Self::connect(url, options, clock, false).await
+    }
+
+    /// Makes the store, or brings one of an older version to this one.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::open`].
+    pub async fn init(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
+        Self::connect(url, options, None, true).await
+    }
+
+    async fn connect(
+        url: &str,
+        options: PostgresOptions,
+        clock: Option<Arc<dyn Clock>>,
+        upgrade: bool,
+    ) -> Result<Self, StoreError> {
+        let target = Target::parse(url)?;
+        // Not from the pool, and not tried again: what is wrong at the start is said at once.
+        let connection = target.connection(&options);
+        let connected = tokio::time::timeout(options.call_timeout, connection.connect()).await;
+        let mut conn = match connected {
+            Ok(Ok(conn)) => conn,
+            Ok(Err(error)) => return Err(error::sql(&target.name, error)),
+            Err(_) => return Err(error::sql(&target.name, sqlx::Error::PoolTimedOut)),
+        };
+        open::prepare(&mut conn, &target, upgrade).await?;
+        let _ = conn.close().await;
+        Ok(Self {
+            pool: target.pool(&options),
+            name: target.name,
+            options,
+            clock,
+            handle: rand::random(),
+            putting: AtomicBool::new(false),
+            workers: Mutex::default(),
+        })
+    }
+
+    /// The injected time, if there is one.
+    fn now(&self) -> Option<i64> {
+        self.clock.as_ref().map(|clock| clock.now_ms())
+    }
+
+    /// Before it is looked which blobs are there: those must stay too.
+    async fn begin_puts(&self) -> Result<(), StoreError> {
+        if !self.putting.load(Ordering::SeqCst) {
+            let (handle, now) = (self.handle, self.now());
+            call!(self, conn => run::begin_puts(conn, handle, now))?;
+            self.putting.store(true, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    async fn end_puts(&self) -> Result<(), StoreError> {
+        if self.putting.swap(false, Ordering::SeqCst) {
+            let handle = self.handle;
+            call!(self, conn => run::end_puts(conn, handle))?;
+        }
+        Ok(())
+    }
+
+    async fn write_blobs(&self, blobs: Vec<(BlobHash, u64, Vec<u8>)>) -> Result<(), StoreError> {
+        call!(self, conn => run::put_blobs(conn, &blobs))
+    }
+
+    /// A blob as it is stored: hash, length before, compressed bytes.
+    async fn compress(
+        &self,
+        hash: BlobHash,
+        bytes: Vec<u8>,
+    ) -> Result<(BlobHash, u64, Vec<u8>), StoreError> {
+        let size = bytes.len() as u64;
+        let content = self.blocking(move || record::compress(&bytes)).await?;
+        let content = content.map_err(|error| StoreError::Engine {
+            store: self.name.clone(),
+            reason: format!("blob {hash} cannot be compressed: {error}"),
+        })?;
+        Ok((hash, size, content))
+    }
+
+    fn new_verdict(&self, completion: Completion) -> Result<NewVerdict, StoreError> {
+        let Completion { run, lease, verdict, attempts } = completion;
+        record::check(&verdict, &self.name)?;
+        Ok(NewVerdict {
+            key: (run, verdict.position, verdict.sample, lease),
+            score: verdict.outcome.score(),
+            reason: verdict.outcome.ungraded().map(|reason| reason.name()),
+            source: verdict.source.name(),
+            simulated: verdict.simulated,
+            record: record::encode(&verdict, &self.name)?,
+            attempts,
+        })
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn put_blobs(&self, blobs: Vec<Vec<u8>>) -> Result<Vec<BlobHash>, StoreError> {
+        let hash = move || {
+            let hashes: Vec<BlobHash> = blobs.iter().map(|blob| BlobHash::of(blob)).collect();
+            (hashes, blobs)
+        };
+        let (hashes, blobs) = self.blocking(hash).await?;
+        self.begin_puts().await?;
+        let known = call!(self, conn => read::known_blobs(conn, &hashes))?;
+        let mut known: HashSet<BlobHash> = known.into_iter().collect();
+        let mut new = Vec::new();
+        let mut new_bytes = 0;
+        for (&hash, bytes) in hashes.iter().zip(blobs) {
+            if !known.insert(hash) {
+                continue;
+            }
+            let blob = self.compress(hash, bytes).await?;
+            new_bytes += blob.2.len();
+            new.push(blob);
+            if new_bytes >= BLOBS_AT_ONCE {
+                new_bytes = 0;
+                self.write_blobs(std::mem::take(&mut new)).await?;
+            }
+        }
+        if !new.is_empty() {
+            self.write_blobs(new).await?;
+        }
+        Ok(hashes)
+    }
+
+    async fn blob(&self, hash: BlobHash) -> Result<Arc<[u8]>, StoreError> {
+        let fail = |what| StoreError::Blob { hash: hash.to_string(), what };
+        let stored = call!(self, conn => read::blob(conn, hash))?;
+        let (content, size) = stored.ok_or_else(|| fail("missing"))?;
+        let bytes = self
+            .blocking(move || {
+                let bytes = record::decompress(&content)?;
+                let sound = bytes.len() as u64 == size && BlobHash::of(&bytes) == hash;
+                sound.then(|| Arc::from(bytes))
+            })
+            .await?;
+        bytes.ok_or_else(|| fail("damaged"))
+    }
+
+    async fn create_run(&self, run: NewRun) -> Result<RunRecord, StoreError> {
+        let now = self.now();
+        call!(self, conn => run::create(conn, &run, now))?;
+        self.end_puts().await?;
+        self.run(&run.id).await
+    }
+
+    async fn run(&self, run: &RunId) -> Result<RunRecord, StoreError> {
+        let found = call_run!(self, run, conn, seq => read::runs(conn, Some(seq)))?;
+        let found = found.into_iter().next();
+        found.ok_or_else(|| StoreError::NoSuchRun { run: run.to_string() })
+    }
+
+    async fn runs(&self) -> Result<Vec<RunRecord>, StoreError> {
+        call!(self, conn => read::runs(conn, None))
+    }
+
+    async fn enqueue(&self, run: &RunId, tasks: Vec<LeafTask>) -> Result<u64, StoreError> {
+        let mut new = 0;
+        // An empty batch asks whether the run is there.
+        for tasks in tasks.chunks(TASKS_AT_ONCE).chain(tasks.is_empty().then_some(&[][..])) {
+            new += call_run!(self, run, conn, seq => run::enqueue(conn, seq, tasks))?;
+        }
+        Ok(new)
+    }
+
+    async fn claim(
+        &self,
+        worker: WorkerId,
+        slots: usize,
+        ttl: Duration,
+        run: Option<&RunId>,
+    ) -> Result<Vec<Claim>, StoreError> {
+        let (now, ttl) = (self.now(), millis(ttl));
+        let claimed = call!(self, conn => claim::claim(conn, worker, slots, ttl, run, now))?;
+        match (claimed, run) {
+            (None, Some(run)) => Err(StoreError::NoSuchRun { run: run.to_string() }),
+            (claimed, _) => Ok(claimed.unwrap_or_default()),
+        }
+    }
+
+    async fn heartbeat(
+        &self,
+        leases: Vec<(RunId, u32, u32, LeaseId)>,
+        ttl: Duration,
+    ) -> Result<Vec<Held>, StoreError> {
+        let (now, ttl) = (self.now(), millis(ttl));
+        // Not tried again here: whoever beats must look at its own deadlines in between.
+        call_once!(self, conn => lease::heartbeat(conn, &leases, now, ttl))
+    }
+
+    async fn complete(
+        &self,
+        completions: Vec<Completion>,
+    ) -> Result<Vec<CompleteOutcome>, StoreError> {
+        let now = self.now();
+        let verdicts: Result<Vec<NewVerdict>, StoreError> =
+            completions.into_iter().map(|completion| self.new_verdict(completion)).collect();
+        let verdicts = verdicts?;
+        call!(self, conn => outcome::complete(conn, &verdicts, now))
+    }
+
+    async fn fail(&self, failures: Vec<Failure>) -> Result<Vec<FailOutcome>, StoreError> {
+        let now = self.now();
+        call!(self, conn => outcome::fail(conn, &failures, now))
+    }
+
+    async fn release(
+        &self,
+        leases: Vec<(RunId, u32, u32, LeaseId, Vec<Attempt>)>,
+    ) -> Result<(), StoreError> {
+        let now = self.now();
+        call!(self, conn => outcome::release(conn, &leases, now))
+    }
+
+    async fn reap(&self, limit: usize) -> Result<u64, StoreError> {
+        let (limit, now) = (i64::try_from(limit).unwrap_or(i64::MAX), self.now());
+        call!(self, conn => worker::reap(conn, limit, now))
+    }
+
+    async fn control(&self, run: &RunId, state: RunState, reason: &str) -> Result<(), StoreError> {
+        call_run!(self, run, conn, seq => run::control(conn, seq, state, reason))
+    }
+
+    async fn set_weight(&self, run: &RunId, weight: Weight) -> Result<(), StoreError> {
+        call_run!(self, run, conn, seq => run::set_weight(conn, seq, weight))
+    }
+
+    async fn retry(&self, run: &RunId, classes: &[FailureClass]) -> Result<u64, StoreError> {
+        call_run!(self, run, conn, seq => run::retry(conn, seq, classes))
+    }
+
+    async fn verdicts(
+        &self,
+        run: &RunId,
+        after: Option<(u32, u32)>,
+        limit: usize,
+    ) -> Result<Vec<StoredVerdict>, StoreError> {
+        let rows = call_run!(self, run, conn, seq => read::verdicts(conn, seq, after, limit))?;
+        let mut verdicts = Vec::with_capacity(rows.len());
+        for (at, row) in rows.into_iter().enumerate() {
+            if at % DECODE_AT_ONCE == DECODE_AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
+            let (position, sample) = (row.position, row.sample);
+            let decode = |bytes: Vec<u8>| record::decode(&bytes, position, sample, &self.name);
+            let verdict = row.record.map(decode).transpose()?;
+            verdicts.push(StoredVerdict {
+                position,
+                sample,
+                missing: verdict.is_none().then_some(row.missing),
+                verdict,
+            });
+        }
+        Ok(verdicts)
+    }
+
+    async fn outcomes(
+        &self,
+        run: &RunId,
+        after: Option<(u32, u32)>,
+        limit: usize,
+    ) -> Result<Vec<TaskOutcome>, StoreError> {
+        call_run!(self, run, conn, seq => read::outcomes(conn, seq, after, limit))
+    }
+
+    async fn progress(&self, run: &RunId) -> Result<Progress, StoreError> {
+        let now = self.now();
+        call_run!(self, run, conn, seq => read::progress(conn, seq, now))
+    }
+
+    async fn totals(&self, run: &RunId) -> Result<RunTotals, StoreError> {
+        call_run!(self, run, conn, seq => read::totals(conn, seq))
+    }
+
+    async fn attempts(
+        &self,
+        run: &RunId,
+        position: u32,
+        sample: u32,
+    ) -> Result<Vec<Attempt>, StoreError> {
+        call_run!(self, run, conn, seq => read::attempts(conn, seq, position, sample))
+    }
+
+    async fn join(&self, worker: WorkerId) -> Result<(), StoreError> {
+        let now = self.now();
+        call!(self, conn => worker::join(conn, worker, now))?;
+        self.own_workers().push(worker);
+        Ok(())
+    }
+
+    async fn prune(&self, run: &RunId) -> Result<Pruned, StoreError> {
+        self.remove(run).await
+    }
+
+    async fn key(&self) -> Result<[u8; 32], StoreError> {
+        call!(self, conn => read::key(conn))
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        let workers = std::mem::take(&mut *self.own_workers());
+        let left = match workers.is_empty() {
+            true => Ok(()),
+            false => call!(self, conn => worker::leave(conn, &workers)),
+        };
+        let ended = self.end_puts().await;
+        self.pool.close().await;
+        left.and(ended)
+    }
+}
+
+impl PostgresStore {
+    fn own_workers(&self) -> std::sync::MutexGuard<'_, Vec<WorkerId>> {
+        self.workers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        Self {
+            connections: 8,
+            call_timeout: Duration::from_secs(30),
+            patience: Duration::from_secs(120),
+        }
+    }
+}
+
+/// Whole milliseconds.
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
