@@ -85,13 +85,13 @@ fn start_shared(bin: &Path, folder: &Path) -> u16 {
         server = words.join(" "),
     );
     let log = open(&folder.join("log"));
-    Command::new("setsid")
-        .args(["sh", "-c", &keep])
+    let started = Command::new("setsid")
+        .args(["--fork", "sh", "-c", &keep])
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a handle"))
         .stderr(log)
-        .spawn()
-        .expect("the server starts");
+        .status();
+    assert!(started.expect("setsid runs").success());
     wait_for(port);
     fs::write(folder.join("port"), port.to_string()).expect("a temporary file");
     port
@@ -228,7 +228,8 @@ fn installed() -> Option<PathBuf> {
     let bin = found.into_iter().rev().chain(std::env::split_paths(&path));
     let bin = bin.into_iter().find(|bin| bin.join("initdb").exists());
     if bin.is_none() {
-        eprintln!("SKIPPED: PostgreSQL is not installed (apt-get install postgresql)");
+        let said = b"SKIPPED: PostgreSQL is not installed (apt-get install postgresql)\n";
+        let _ = std::io::stderr().write_all(said);
     }
     bin
 }

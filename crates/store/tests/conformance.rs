@@ -14,7 +14,7 @@ use tribunal_store::{
     conformance::Engine, conformance_suite,
 };
 
-#[expect(dead_code, reason = "the file serves other suites too")]
+#[expect(dead_code, unreachable_pub, reason = "the file serves other suites too")]
 #[path = "../../../tests/src/postgres.rs"]
 mod server;
 
