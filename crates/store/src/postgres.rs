@@ -20,16 +20,18 @@ use tribunal_core::{
 };
 
 use crate::{
+    budget::{Amount, Budget, Reservation, ReserveOutcome, Settlement},
     clock::Clock,
     error::StoreError,
     record,
     share::Weight,
     store::{
         Claim, CompleteOutcome, Completion, FailOutcome, Failure, Held, NewRun, Progress, Pruned,
-        RunRecord, RunTotals, Store, StoredVerdict, TaskOutcome,
+        Reusable, RunRecord, RunTotals, Store, StoredVerdict, TaskOutcome,
     },
 };
 
+mod budget;
 mod call;
 mod claim;
 mod connect;
@@ -39,6 +41,7 @@ mod open;
 mod outcome;
 mod prune;
 mod read;
+mod reuse;
 mod run;
 mod schema;
 mod text;
@@ -280,10 +283,19 @@ impl Store for PostgresStore {
     ) -> Result<Vec<Claim>, StoreError> {
         let (now, ttl) = (self.now(), millis(ttl));
         let claimed = call!(self, conn => claim::claim(conn, worker, slots, ttl, run, now))?;
-        match (claimed, run) {
-            (None, Some(run)) => Err(StoreError::NoSuchRun { run: run.to_string() }),
-            (claimed, _) => Ok(claimed.unwrap_or_default()),
-        }
+        let claimed = match (claimed, run) {
+            (None, Some(run)) => return Err(StoreError::NoSuchRun { run: run.to_string() }),
+            (claimed, _) => claimed.unwrap_or_default(),
+        };
+        let decode = |(claim, reusable): claim::Claimed| {
+            let (position, sample) = (claim.task.position, claim.task.sample);
+            let reusable = reusable.map(|(run, bytes)| {
+                let verdict = record::decode(&bytes, position, sample, &self.name)?;
+                Ok(Box::new(Reusable { run, verdict }))
+            });
+            Ok(Claim { reusable: reusable.transpose()?, ..claim })
+        };
+        claimed.into_iter().map(decode).collect()
     }
 
     async fn heartbeat(
@@ -331,6 +343,27 @@ impl Store for PostgresStore {
 
     async fn set_weight(&self, run: &RunId, weight: Weight) -> Result<(), StoreError> {
         call_run!(self, run, conn, seq => run::set_weight(conn, seq, weight))
+    }
+
+    async fn set_budget(
+        &self,
+        run: &RunId,
+        budget: Budget,
+        spent: Amount,
+    ) -> Result<u64, StoreError> {
+        call_run!(self, run, conn, seq => budget::set(conn, seq, budget, spent))
+    }
+
+    async fn reserve(
+        &self,
+        reservations: Vec<Reservation>,
+    ) -> Result<Vec<ReserveOutcome>, StoreError> {
+        let now = self.now();
+        call!(self, conn => budget::reserve(conn, &reservations, now))
+    }
+
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), StoreError> {
+        call!(self, conn => budget::settle(conn, &settlements))
     }
 
     async fn retry(&self, run: &RunId, classes: &[FailureClass]) -> Result<u64, StoreError> {

@@ -188,8 +188,13 @@ async fn rows(conn: &mut PgConnection) -> Result<(Pruned, bool), sqlx::Error> {
             return Ok((pruned, true));
         }
     }
-    sqlx::query("DELETE FROM settlements WHERE run = $1").bind(run).execute(&mut *conn).await?;
-    sqlx::query("DELETE FROM runs WHERE seq = $1").bind(run).execute(conn).await?;
+    for delete in [
+        "DELETE FROM settlements WHERE run = $1",
+        "DELETE FROM reservations WHERE run = $1",
+        "DELETE FROM runs WHERE seq = $1",
+    ] {
+        sqlx::query(delete).bind(run).execute(&mut *conn).await?;
+    }
     Ok((pruned, true))
 }
 

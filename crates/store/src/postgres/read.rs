@@ -9,6 +9,7 @@ use tribunal_core::{
 };
 
 use super::{
+    budget,
     call::{damaged, named, number, optional_name},
     schema::now,
     text,
@@ -43,7 +44,7 @@ pub(super) async fn runs(
 ) -> Result<Vec<RunRecord>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT id, inputs, generation, spec, judge, model, simulated, state, reason, weight, \
-             created_ms \
+             created_ms, reuse \
          FROM runs WHERE NOT pruned AND ($1::bigint IS NULL OR seq = $1) ORDER BY seq DESC",
     )
     .bind(seq)
@@ -64,6 +65,7 @@ fn run_record(row: &PgRow) -> Result<RunRecord, sqlx::Error> {
             judge: text::get(row.try_get(4)?),
             model: text::get(row.try_get(5)?),
             simulated: row.try_get(6)?,
+            reuse: row.try_get(11)?,
         },
         state: named(row, 7, RunState::from_name)?,
         reason: text::get(row.try_get(8)?),
@@ -252,9 +254,10 @@ pub(super) async fn totals(conn: &mut PgConnection, run: i64) -> Result<RunTotal
          FROM verdicts WHERE run = $1 GROUP BY source, score IS NOT NULL",
     )
     .bind(run)
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
-    let mut totals = RunTotals::default();
+    let spending = budget::spending(conn, run).await?;
+    let mut totals = RunTotals { spending, ..RunTotals::default() };
     for row in &rows {
         let count: u64 = number(row, 3)?;
         match row.try_get(0)? {

@@ -74,11 +74,11 @@ pub(super) async fn create(
     now: Option<i64>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(concat!(
-        "INSERT INTO runs (created_ms, id, inputs, generation, spec, judge, model, simulated, \
+        "INSERT INTO runs (created_ms, id, inputs, generation, spec, judge, model, simulated, reuse, \
              state, reason) \
          SELECT ",
         now!(),
-        ", $2, $3, $4, $5, $6, $7, $8, 'active', '' \
+        ", $2, $3, $4, $5, $6, $7, $8, $9, 'active', '' \
          WHERE NOT EXISTS (SELECT 1 FROM runs WHERE id = $2) ON CONFLICT DO NOTHING"
     ))
     .bind(now)
@@ -89,6 +89,7 @@ pub(super) async fn create(
     .bind(text::put(&run.judge))
     .bind(text::put(&run.model))
     .bind(run.simulated)
+    .bind(run.reuse)
     .execute(conn)
     .await?;
     Ok(())

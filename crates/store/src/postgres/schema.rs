@@ -55,6 +55,8 @@ pub(super) const BEGIN_BLOBS: &str =
 ///   rows go early and without pause. The indices over states are partial: they hold what waits.
 /// - `settlements` are what runs owe or are owed beyond their tasks' estimates. They are written
 ///   with a verdict and counted by the next claim, so that verdicts do not queue for a run's row.
+/// - `runs.reserved_*` are the sums of the run's `reservations`, which are of calls that are not
+///   settled.
 /// - `puts` are the store's users who put blobs for a run that is not created yet.
 /// - Columns of bytes are compressed before they come here.
 const TABLES: &str = "
@@ -93,6 +95,7 @@ CREATE TABLE runs (
     judge TEXT NOT NULL,
     model TEXT NOT NULL,
     simulated BOOLEAN NOT NULL,
+    reuse BOOLEAN NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('active', 'paused', 'cancelled')),
     reason TEXT NOT NULL,
     created_ms BIGINT NOT NULL,
@@ -100,7 +103,13 @@ CREATE TABLE runs (
     weight BIGINT NOT NULL DEFAULT 1 CHECK (weight BETWEEN 1 AND 1000),
     contending BOOLEAN NOT NULL DEFAULT false,
     first_claim_ms BIGINT,
-    pruned BOOLEAN NOT NULL DEFAULT false
+    pruned BOOLEAN NOT NULL DEFAULT false,
+    budget_micro_usd BIGINT,
+    budget_tokens BIGINT,
+    spent_micro_usd BIGINT NOT NULL DEFAULT 0,
+    spent_tokens BIGINT NOT NULL DEFAULT 0,
+    reserved_micro_usd BIGINT NOT NULL DEFAULT 0,
+    reserved_tokens BIGINT NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 CREATE INDEX runs_contending ON runs (seq) WHERE contending;
 CREATE INDEX runs_pruned ON runs (seq) WHERE pruned;
@@ -146,6 +155,19 @@ CREATE TABLE tasks (
 CREATE INDEX tasks_ready ON tasks (run, turn, place, position, sample) WHERE state = 0;
 CREATE INDEX tasks_waiting ON tasks (run_at) WHERE state = 1;
 CREATE INDEX tasks_leased ON tasks (lease_end) WHERE state = 2;
+
+CREATE INDEX tasks_content ON tasks (content_key);
+
+CREATE TABLE reservations (
+    id BYTEA PRIMARY KEY,
+    run BIGINT NOT NULL,
+    position BIGINT NOT NULL,
+    sample BIGINT NOT NULL,
+    lease BYTEA NOT NULL,
+    micro_usd BIGINT NOT NULL,
+    tokens BIGINT NOT NULL
+);
+CREATE INDEX reservations_of_run ON reservations (run);
 
 CREATE TABLE verdicts (
     run BIGINT NOT NULL,
