@@ -9,9 +9,9 @@ pub mod clock;
 pub mod conformance;
 pub mod error;
 pub mod model;
-pub mod quota;
 pub mod postgres;
 mod process;
+pub mod quota;
 mod reach;
 mod record;
 mod share;
@@ -25,11 +25,11 @@ pub use budget::{
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::StoreError;
 pub use model::ModelStore;
+pub use postgres::{PostgresOptions, PostgresStore};
 pub use quota::{
     Meter, QUOTA_LEASE, QuotaAsk, QuotaGrant, QuotaLimits, QuotaPool, QuotaReport, QuotaView,
     Rejected, Spend,
 };
-pub use postgres::{PostgresOptions, PostgresStore};
 pub use share::Weight;
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{

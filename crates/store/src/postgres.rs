@@ -23,6 +23,7 @@ use crate::{
     budget::{Amount, Budget, Reservation, ReserveOutcome, Settlement},
     clock::Clock,
     error::StoreError,
+    quota::{QuotaAsk, QuotaGrant, QuotaPool, QuotaReport, QuotaView},
     record,
     share::Weight,
     store::{
@@ -40,6 +41,7 @@ mod lease;
 mod open;
 mod outcome;
 mod prune;
+mod quota;
 mod read;
 mod reuse;
 mod run;
@@ -431,6 +433,20 @@ impl Store for PostgresStore {
 
     async fn prune(&self, run: &RunId) -> Result<Pruned, StoreError> {
         self.remove(run).await
+    }
+
+    async fn take_quota(&self, pool: &QuotaPool, ask: &QuotaAsk) -> Result<QuotaGrant, StoreError> {
+        let given = self.now();
+        call!(self, conn => quota::change(conn, pool, given, |row, now| row.take(now, ask)))
+    }
+
+    async fn report_quota(
+        &self,
+        pool: &QuotaPool,
+        report: &QuotaReport,
+    ) -> Result<QuotaView, StoreError> {
+        let given = self.now();
+        call!(self, conn => quota::change(conn, pool, given, |row, now| row.report(now, report)))
     }
 
     async fn key(&self) -> Result<[u8; 32], StoreError> {

@@ -205,6 +205,13 @@ CREATE TABLE attempts (
 );
 CREATE INDEX attempts_of_task ON attempts (run, position, sample);
 
+CREATE TABLE quotas (
+    account TEXT NOT NULL,
+    family TEXT NOT NULL,
+    state TEXT NOT NULL,
+    PRIMARY KEY (account, family)
+) WITH (fillfactor = 10);
+
 CREATE TABLE workers (
     id BYTEA PRIMARY KEY,
     machine TEXT NOT NULL,
