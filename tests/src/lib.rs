@@ -6,6 +6,7 @@
 
 mod browser;
 mod generate;
+mod postgres;
 mod process;
 mod server;
 mod sim;
@@ -22,6 +23,7 @@ use serde_json::Value;
 pub use self::{
     browser::Browser,
     generate::{write_labels, write_rubric, write_submission},
+    postgres::{PASSWORD, PostgresServer, SharedServer},
     process::Running,
     server::{Reply, Request, TestServer},
     sim::SimProcess,

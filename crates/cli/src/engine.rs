@@ -37,9 +37,7 @@ const SIGXFSZ: i32 = 25;
 ///
 /// The store's.
 pub(crate) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
-    // A limit on file sizes is to be an error like a full disk, not the end of the process: with
-    // a handler installed, the write fails instead.
-    let _ = signal(SignalKind::from_raw(SIGXFSZ));
+    outlive_file_limit();
     tribunal_store::open(&config.store.url).await
 }
 
@@ -49,10 +47,24 @@ pub(crate) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreE
 ///
 /// The store's.
 pub(crate) async fn existing_store(config: &Config) -> Result<Option<Arc<dyn Store>>, StoreError> {
-    match tribunal_store::sqlite_file(&config.store.url) {
-        Some(file) if !file.exists() => Ok(None),
-        _ => open_store(config).await.map(Some),
-    }
+    outlive_file_limit();
+    tribunal_store::existing(&config.store.url).await
+}
+
+/// Makes the store that the config names, or brings one of an older version to this one.
+///
+/// # Errors
+///
+/// The store's.
+pub(crate) async fn init_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+    outlive_file_limit();
+    tribunal_store::init(&config.store.url).await
+}
+
+/// A limit on file sizes is to be an error like a full disk, not the end of the process: with a
+/// handler installed, the write fails instead.
+fn outlive_file_limit() {
+    let _ = signal(SignalKind::from_raw(SIGXFSZ));
 }
 
 /// The store that the config names, for a command that needs a run of it; it is not made.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The URL names no store that Tribunal knows.
-    #[error("`{url}` is not a store URL; use sqlite:PATH")]
+    #[error("`{url}` is not a store URL; use sqlite:PATH or postgres://USER@HOST/DATABASE")]
     Url {
         /// The URL without its password.
         url: String,
@@ -56,6 +56,27 @@ pub enum StoreError {
         found: i64,
         /// The newest format known here.
         known: i64,
+    },
+    /// An older Tribunal made the store, on a server where others may be at work.
+    #[error(
+        "{store} has format {found}, made by an older tribunal; this one needs {known}. Stop the \
+         older workers, then run `tribunal store init --store URL` to upgrade it"
+    )]
+    OlderVersion {
+        /// The store.
+        store: String,
+        /// Its format.
+        found: i64,
+        /// The format needed here.
+        known: i64,
+    },
+    /// The server is away: it restarts, or the network does not reach it.
+    #[error("{store} cannot be reached: {reason}; nothing acknowledged is lost")]
+    Unavailable {
+        /// The store.
+        store: String,
+        /// The system's reason.
+        reason: String,
     },
     /// The file is no store.
     #[error("{path} is not a tribunal store: {reason}. Name another --store")]
@@ -123,6 +144,6 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same call may succeed later without anybody's doing.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, StoreError::Busy { .. })
+        matches!(self, StoreError::Busy { .. } | StoreError::Unavailable { .. })
     }
 }

@@ -10,6 +10,8 @@ pub mod conformance;
 pub mod error;
 pub mod label;
 pub mod model;
+pub mod postgres;
+mod process;
 pub mod quota;
 mod reach;
 mod record;
@@ -25,6 +27,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::StoreError;
 pub use label::{Label, LabelKind, NewLabel};
 pub use model::ModelStore;
+pub use postgres::{PostgresOptions, PostgresStore};
 pub use quota::{
     Meter, QUOTA_LEASE, QuotaAsk, QuotaGrant, QuotaLimits, QuotaPool, QuotaReport, QuotaView,
     Rejected, Spend,
@@ -36,4 +39,4 @@ pub use store::{
     MAX_LOST_LEASES, NewRun, Progress, Pruned, Reusable, RunRecord, RunTotals, Store,
     StoredVerdict, TaskOutcome,
 };
-pub use url::{open, shown_url, sqlite_file};
+pub use url::{existing, init, open, shown_url};

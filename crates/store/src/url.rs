@@ -4,23 +4,62 @@
 
 use std::{path::Path, sync::Arc};
 
-use crate::{clock::SystemClock, error::StoreError, sqlite::SqliteStore, store::Store};
+use crate::{
+    clock::SystemClock,
+    error::StoreError,
+    postgres::{PostgresOptions, PostgresStore},
+    sqlite::SqliteStore,
+    store::Store,
+};
 
-/// Opens the store that a URL names: `sqlite:PATH` or `sqlite://PATH`, made where there is none.
+/// Opens the store that a URL names: `sqlite:PATH` or `sqlite://PATH`, or
+/// `postgres://USER@HOST:PORT/DATABASE`; it is made where there is none.
 ///
-/// The path is taken as it is, relative to the working folder, without percent-decoding.
+/// A path is taken as it is, relative to the working folder, without percent-decoding.
 ///
 /// # Errors
 /// [`StoreError::Url`] for any other URL, with its password hidden; otherwise as
-/// [`SqliteStore::open`].
+/// [`SqliteStore::open`] and [`PostgresStore::open`].
 pub async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+    if is_postgres(url) {
+        let store = PostgresStore::open(url, PostgresOptions::default()).await?;
+        return Ok(Arc::new(store));
+    }
     let path = sqlite_path(url).ok_or_else(|| StoreError::Url { url: without_password(url) })?;
     Ok(Arc::new(SqliteStore::open(Path::new(path), Arc::new(SystemClock)).await?))
 }
 
-/// The file that an SQLite store URL names; `None` for any other URL. It need not exist.
-pub fn sqlite_file(url: &str) -> Option<&Path> {
-    sqlite_path(url).map(Path::new)
+/// As [`open`], but none is made: `None` where there is no store.
+///
+/// # Errors
+/// As [`open`].
+pub async fn existing(url: &str) -> Result<Option<Arc<dyn Store>>, StoreError> {
+    if is_postgres(url) {
+        let store = PostgresStore::existing(url, PostgresOptions::default()).await?;
+        return Ok(store.map(|store| Arc::new(store) as Arc<dyn Store>));
+    }
+    match sqlite_path(url) {
+        Some(path) if !Path::new(path).exists() => Ok(None),
+        _ => open(url).await.map(Some),
+    }
+}
+
+/// Makes the store that a URL names, or brings one of an older version to this one.
+///
+/// # Errors
+/// As [`open`].
+pub async fn init(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+    if is_postgres(url) {
+        let store = PostgresStore::init(url, PostgresOptions::default()).await?;
+        return Ok(Arc::new(store));
+    }
+    // A file is upgraded by whoever opens it.
+    open(url).await
+}
+
+/// Whether a URL names a PostgreSQL server.
+fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
 }
 
 /// The path in an SQLite URL, whatever characters it has. A memory database is none: it would not
@@ -40,7 +79,7 @@ pub fn shown_url(url: &str) -> String {
     }
 }
 
-fn without_password(url: &str) -> String {
+pub(crate) fn without_password(url: &str) -> String {
     // Parameters may carry a password too.
     let (url, parameters) = match url.split_once('?') {
         Some((url, _)) => (url, "?***"),

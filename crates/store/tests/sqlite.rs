@@ -190,7 +190,7 @@ async fn a_url_opens_a_store() {
         store.close().await.unwrap();
     }
     assert!(path.exists());
-    let error = tribunal_store::open("postgres://me:s3cret@host/db").await.err().unwrap();
+    let error = tribunal_store::open("mysql://me:s3cret@host/db").await.err().unwrap();
     assert!(matches!(error, StoreError::Url { .. }));
     assert!(!error.to_string().contains("s3cret"), "{error}");
 }

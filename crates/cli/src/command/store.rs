@@ -1,15 +1,21 @@
-//! `tribunal store prune`: removes runs and gives their room back.
+//! `tribunal store init | check | prune`: makes a store, reads all of it, removes runs.
 //!
-//! Owns the command and its document. What a run takes with it is the store's.
+//! Owns the commands and their documents. What a run takes with it is the store's.
 
+use std::sync::Arc;
+
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use indicatif::HumanBytes;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tribunal_core::RunId;
-use tribunal_store::{Clock, StoreError, SystemClock};
+use tribunal_store::{Clock, RunRecord, Store, StoreError, SystemClock};
 
 use crate::{args::StoreArgs, command::Context, engine, exit::Exit, output, progress::note};
+
+/// Verdicts that are read at once.
+const PAGE: usize = 500;
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
@@ -23,6 +29,10 @@ pub(crate) struct StoreCommandArgs {
 
 #[derive(Debug, Subcommand)]
 enum StoreCommand {
+    /// Make the store where there is none, or bring one of an older tribunal to this version
+    Init(StoreArgs),
+    /// Read every run, its spec and its verdicts, and say what cannot be read
+    Check(StoreArgs),
     /// Remove runs with their verdicts and whatever no other run needs; exported files stay
     Prune(PruneArgs),
 }
@@ -38,6 +48,28 @@ struct PruneArgs {
     older_than: Option<u32>,
     #[command(flatten)]
     store: StoreArgs,
+}
+
+/// The document of `tribunal store init`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct StoreInitDocument {
+    /// The store's URL, without a password.
+    store: String,
+    /// Runs in it.
+    runs: usize,
+}
+
+/// The document of `tribunal store check`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct StoreCheckDocument {
+    /// The store's URL, without a password.
+    store: String,
+    /// Runs that were read.
+    runs: usize,
+    /// Verdicts that were read.
+    verdicts: u64,
+    /// What cannot be read, one line each; empty when the store is sound.
+    problems: Vec<String>,
 }
 
 /// The document of `tribunal store prune`.
@@ -70,7 +102,78 @@ struct PrunedRun {
 ///
 /// No such run, a run is in work, or the store cannot be used.
 pub(crate) async fn run(args: StoreCommandArgs, context: &Context) -> anyhow::Result<Exit> {
-    let StoreCommand::Prune(args) = args.command;
+    match args.command {
+        StoreCommand::Init(args) => init(&args, context).await,
+        StoreCommand::Check(args) => check(&args, context).await,
+        StoreCommand::Prune(args) => prune(args, context).await,
+    }
+}
+
+async fn init(args: &StoreArgs, context: &Context) -> anyhow::Result<Exit> {
+    let config = context.load(&args.flags())?;
+    let store = engine::init_store(&config).await?;
+    let runs = store.runs().await?.len();
+    store.close().await?;
+    let document = StoreInitDocument { store: config.store.shown_url(), runs };
+    if context.json {
+        output::print_json("store init", &document)?;
+    } else {
+        output::print_text(&format!("{} is ready; {runs} runs in it\n", document.store))?;
+    }
+    Ok(Exit::Complete)
+}
+
+async fn check(args: &StoreArgs, context: &Context) -> anyhow::Result<Exit> {
+    let config = context.load(&args.flags())?;
+    let store = engine::existing_store(&config).await?;
+    let shown = config.store.shown_url();
+    let none = || format!("there is no store at {shown}; `tribunal store init` makes one");
+    let store = store.with_context(none)?;
+    let records = store.runs().await?;
+    let (mut verdicts, mut problems) = (0, Vec::new());
+    for record in &records {
+        if let Err(error) = read(&store, record, &mut verdicts).await {
+            if error.is_retryable() {
+                return Err(error.into());
+            }
+            problems.push(format!("run {}: {error}", record.run.id));
+        }
+    }
+    store.close().await?;
+    let document = StoreCheckDocument { store: shown, runs: records.len(), verdicts, problems };
+    if context.json {
+        output::print_json("store check", &document)?;
+    } else {
+        let StoreCheckDocument { store, runs, verdicts, problems } = &document;
+        let lines: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
+        let found = match problems.len() {
+            0 => "all of it can be read".to_owned(),
+            count => format!("{count} runs cannot be read"),
+        };
+        output::print_text(&format!(
+            "{lines}{store}: {runs} runs, {verdicts} verdicts; {found}\n"
+        ))?;
+    }
+    Ok(if document.problems.is_empty() { Exit::Complete } else { Exit::CheckFailed })
+}
+
+/// Reads a run's spec and every verdict of it, and counts them.
+async fn read(
+    store: &Arc<dyn Store>,
+    record: &RunRecord,
+    verdicts: &mut u64,
+) -> Result<(), StoreError> {
+    store.blob(record.run.spec).await?;
+    let mut after = None;
+    loop {
+        let page = store.verdicts(&record.run.id, after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = Some((last.position, last.sample));
+        *verdicts += page.iter().filter(|stored| stored.verdict.is_some()).count() as u64;
+    }
+}
+
+async fn prune(args: PruneArgs, context: &Context) -> anyhow::Result<Exit> {
     let config = context.load(&args.store.flags())?;
     let store = engine::store_with_runs(&config).await?;
     // All names are looked up before anything is removed.

@@ -168,6 +168,8 @@ pub async fn failures_are_counted_as_charged(engine: &dyn Engine) {
         expected += charged;
     }
     assert_eq!(bench.claim_one().await.failures, 4);
+    let attempts = bench.store.attempts(&run_id(1), 0, 0).await.expect("attempts");
+    assert_eq!(attempts, vec![attempt(Some(FailureClass::Transient)); 3]);
 }
 
 /// A claim tells how long the task has been in work, until it begins anew.
@@ -190,8 +192,6 @@ pub async fn a_task_ages_from_its_first_claim(engine: &dyn Engine) {
     bench.fail(&claim, FailureClass::Transient, None).await;
     bench.store.retry(&run_id(1), &[]).await.expect("retry");
     assert_eq!(bench.claim_one().await.age, Duration::ZERO);
-    let attempts = bench.store.attempts(&run_id(1), 0, 0).await.expect("attempts");
-    assert_eq!(attempts, vec![attempt(Some(FailureClass::Transient)); 3]);
 }
 
 /// A failure that is not retried keeps its class and message, and is not claimed again.
