@@ -7,6 +7,7 @@
 
 pub(crate) mod document;
 
+use anyhow::Context as _;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use tribunal_collector::results::{Labels, Standing};
@@ -178,7 +179,7 @@ pub(crate) async fn begin(
     let mut begun: Vec<Option<BegunRun>> = Vec::with_capacity(jobs.len());
     // Rows with the same inputs are one run, also where all runs start anew.
     let mut known: BTreeMap<RunId, RunId> = BTreeMap::new();
-    for draft in drafts {
+    for (job, draft) in jobs.iter().zip(drafts) {
         let Some((draft, fresh)) = draft else {
             begun.push(None);
             continue;
@@ -187,8 +188,8 @@ pub(crate) async fn begin(
         let run = match known.get(&inputs) {
             Some(run) => BegunRun { run: run.clone(), new_tasks: 0 },
             None => {
-                let run =
-                    prepare::begin(draft, judge, &BudgetArgs::default(), fresh, store).await?;
+                let run = prepare::begin(draft, judge, &BudgetArgs::default(), fresh, store).await;
+                let run = run.with_context(|| job.at.clone())?;
                 let run = BegunRun { run: run.record.run.id, new_tasks: run.new_tasks };
                 known.insert(inputs, run.run.clone());
                 run

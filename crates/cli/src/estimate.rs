@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use tribunal_core::Usage;
+use tribunal_store::{Meter, QuotaLimits};
 
 /// Prompts with fewer shared tokens than this are not cached (OpenAI's rule, which others keep to).
 pub(crate) const MIN_CACHED_TOKENS: u64 = 1_024;
@@ -49,10 +50,10 @@ pub(crate) struct Estimate {
 }
 
 /// What is known of the speed at which calls are answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Pace {
-    /// Requests a minute.
-    pub(crate) requests_per_minute: Option<u64>,
+    /// What the account allows in a minute.
+    pub(crate) limits: QuotaLimits,
     /// Calls at once.
     pub(crate) concurrency: u64,
     /// What a call takes.
@@ -98,14 +99,20 @@ fn cacheable(prefix: u64) -> u64 {
 // === impl Pace ===
 
 impl Pace {
-    /// How long so many calls take: what the narrowest of the known limits allows. `None` where
-    /// nothing is known.
-    pub(crate) fn time(&self, calls: u64) -> Option<Duration> {
-        let limited = self.requests_per_minute.map(|rpm| calls as f64 * 60.0 / rpm as f64);
+    /// How long so many calls with these tokens take: what the narrowest of the known limits allows.
+    /// Cached tokens count like others there. `None` where nothing is known.
+    pub(crate) fn time(&self, calls: u64, tokens: &Usage) -> Option<Duration> {
+        let amount = |meter| match meter {
+            Meter::Requests => calls,
+            Meter::Tokens => tokens.input + tokens.output,
+            Meter::InputTokens => tokens.input,
+            Meter::OutputTokens => tokens.output,
+        };
+        let limited = self.limits.each().map(|(meter, limit)| amount(meter) as f64 * 60.0 / limit);
         // One call goes ahead, to warm the cache.
         let waves = if calls < 2 { calls } else { (calls - 1).div_ceil(self.concurrency) + 1 };
         let answered = self.latency.map(|latency| waves as f64 * latency.as_secs_f64());
-        let seconds = limited.into_iter().chain(answered).reduce(f64::max)?;
+        let seconds = limited.chain(answered).reduce(f64::max)?;
         Duration::try_from_secs_f64(seconds).ok()
     }
 }
@@ -140,19 +147,29 @@ mod tests {
 
     #[test]
     fn the_narrowest_limit_says_how_long() {
-        let pace = |requests_per_minute, latency: Option<u64>| Pace {
-            requests_per_minute,
+        let pace = |requests, latency: Option<u64>| Pace {
+            limits: QuotaLimits { requests, ..QuotaLimits::default() },
             concurrency: 10,
             latency: latency.map(Duration::from_secs),
         };
-        let seconds = |pace: Pace, calls| pace.time(calls).map(|time| time.as_secs());
+        let none = Usage::default();
+        let seconds = |pace: Pace, calls| pace.time(calls, &none).map(|time| time.as_secs());
         assert_eq!(seconds(pace(None, None), 100), None);
-        assert_eq!(seconds(pace(Some(60), None), 100), Some(100));
+        assert_eq!(seconds(pace(Some(60.0), None), 100), Some(100));
         assert_eq!(seconds(pace(None, Some(2)), 101), Some(22));
-        assert_eq!(seconds(pace(Some(60), Some(2)), 101), Some(101));
-        assert_eq!(seconds(pace(Some(6_000), Some(2)), 101), Some(22));
-        assert_eq!(seconds(pace(Some(60), Some(2)), 0), Some(0));
+        assert_eq!(seconds(pace(Some(60.0), Some(2)), 101), Some(101));
+        assert_eq!(seconds(pace(Some(6_000.0), Some(2)), 101), Some(22));
+        assert_eq!(seconds(pace(Some(60.0), Some(2)), 0), Some(0));
         assert_eq!(seconds(pace(None, Some(2)), 1), Some(2));
+        let tokens = Usage { input: 9_000, cached: 8_000, output: 1_000 };
+        let tpm = |tokens, output_tokens| Pace {
+            limits: QuotaLimits { tokens, output_tokens, ..QuotaLimits::default() },
+            ..pace(Some(600.0), None)
+        };
+        let seconds = |pace: Pace| pace.time(10, &tokens).map(|time| time.as_secs());
+        assert_eq!(seconds(tpm(None, None)), None);
+        assert_eq!(seconds(tpm(Some(5_000.0), None)), Some(120), "cached tokens count too");
+        assert_eq!(seconds(tpm(Some(5_000.0), Some(100.0))), Some(600));
     }
 
     proptest! {

@@ -5,6 +5,7 @@
 
 mod canary;
 pub(crate) mod evidence;
+mod limits;
 mod order;
 pub(crate) mod questions;
 pub(crate) mod selection;
@@ -24,8 +25,9 @@ use tribunal_core::{
     ids::FieldHasher,
     run::{GradeOptions, Input, Planned, RunState},
 };
-use tribunal_store::{NewRun, RunRecord, Store};
-use tribunal_worker::{PromptSet, prompt::Prompts};
+use tribunal_evidence::{Counter, Vocabulary};
+use tribunal_store::{Meter, NewRun, RunRecord, Store};
+use tribunal_worker::{PromptSet, meter, prompt::Prompts};
 
 use self::{
     evidence::{Assembled, Material, Texts},
@@ -74,6 +76,8 @@ pub(crate) struct Draft {
     evidence: BTreeMap<Category, CategoryEvidence>,
     /// Leaves in work at once, as far as is known.
     concurrency: usize,
+    /// What counts the judge's tokens.
+    pub(crate) counter: Counter,
 }
 
 /// What a category's leaves are shown, and the rule that decides them without being shown it.
@@ -124,12 +128,16 @@ pub(crate) async fn begin(
 ) -> anyhow::Result<Prepared> {
     draft.spec.generation = generation(&draft.spec, fresh, store).await?;
     let known = Known::of(store, &draft.spec.id(), fresh).await?;
-    if known.begun.is_none() {
+    let begun = known.begun.is_some();
+    // A run that goes on may do so under other limits of tokens.
+    let limited = judge.widest_limits().each().any(|(meter, _)| meter != Meter::Requests);
+    if !begun || limited {
         let questions = questions::questions(&draft, judge, store, Some(known)).await?;
         let (reply, _) = questions::reply(judge, questions::history(store, judge).await?);
         let Estimate { calls, expected, .. } = Estimate::of(&questions.groups, reply);
         let reused = Estimate::of(&questions.reused, reply).expected;
-        draft.spec.planned = Some(Planned { calls, usage: expected, reused });
+        // What was planned when it began stays.
+        draft.spec.planned = (!begun).then_some(Planned { calls, usage: expected, reused });
     }
     let record = record(&draft.spec, !fresh, store).await?;
     // Before the first task can be claimed.
@@ -176,7 +184,12 @@ pub(crate) async fn draft(
     )?;
     let snapshot = evidence::snapshot(&inputs.submission, config, store).await?;
 
-    let material = Material { texts: &texts, snapshot: &snapshot, config, judge, store };
+    let counter = judge.facts.counter();
+    // What an earlier run has counted of the same submission and paper.
+    let counted = texts.hashes().chain(snapshot.files.iter().filter_map(|file| file.text));
+    meter::recall(&counter, &**store, counted.collect()).await?;
+    let material =
+        Material { texts: &texts, snapshot: &snapshot, config, judge, counter: &counter, store };
     let mut evidence = BTreeMap::new();
     // What canaries are made of.
     let mut shown_to_judge = Vec::new();
@@ -229,10 +242,10 @@ pub(crate) async fn draft(
         planned: None,
     };
     let whole = uncut.as_ref().unwrap_or(&rubric);
-    let vocabulary = judge.facts.vocabulary()?;
     let concurrency = config.worker.concurrency.get();
-    let sizes = LeafSizes::count(&spec, &rubric, whole, &prompts, &vocabulary)?;
-    Ok(Draft { spec, rubric, uncut, prompts, sizes, evidence, concurrency })
+    let sizes = LeafSizes::count(&spec, &rubric, whole, &prompts, &counter)?;
+    meter::record(&counter, &**store).await?;
+    Ok(Draft { spec, rubric, uncut, prompts, sizes, evidence, concurrency, counter })
 }
 
 /// The leaves of a category and their parents.
@@ -302,6 +315,12 @@ impl Draft {
     /// What is chosen for each leaf of the category; `None` where all leaves are shown the same.
     pub(crate) fn chosen(&self, category: Category) -> Option<ChosenFiles> {
         self.evidence.get(&category).and_then(|shown| shown.chosen)
+    }
+
+    /// How a user names the leaf at this index: by its number, or where it is a cut node by its id.
+    pub(crate) fn name(&self, index: usize) -> String {
+        let node = &self.rubric.nodes()[index];
+        node.leaf_index().map_or_else(|| format!("`{}`", node.id), |leaf| format!("#{leaf}"))
     }
 
     /// The rubric without the cut at a greatest depth.
@@ -467,6 +486,8 @@ pub(crate) fn judge(
             }
         }
     };
+    // While the store is opened and the inputs are read.
+    Vocabulary::unpack(&judge.facts.tokenizer);
     judge.limit(rates.rpm, rates.tpm);
     Ok(judge)
 }

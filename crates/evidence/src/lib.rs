@@ -22,5 +22,5 @@ pub use pool::{Pool, PoolFile, Selected};
 pub use profile::{Profile, ProfileError};
 pub use select::{Document, Index, Selection, rank_files, select};
 pub use snapshot::{FileEntry, Limits, OmittedReason, Snapshot, SnapshotError};
-pub use tokens::{Tokenizer, Vocabulary};
+pub use tokens::{Counter, Tokenizer, Vocabulary};
 pub use view::View;

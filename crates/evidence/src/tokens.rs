@@ -1,9 +1,16 @@
 //! Counting and cutting in tokens.
 //!
-//! Owns the vocabularies. Counts are the model's own where its vocabulary is known; elsewhere they
-//! are an estimate, which the caller must say.
+//! Owns the vocabularies, and what was counted with them. Counts are the model's own where its
+//! vocabulary is known; elsewhere they are an estimate, which the caller must say.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    thread,
+};
 
 use tiktoken::CoreBpe;
+use tribunal_core::BlobHash;
 
 /// Counts tokens of text.
 pub trait Tokenizer: Send + Sync {
@@ -19,6 +26,26 @@ pub trait Tokenizer: Send + Sync {
 #[derive(Clone, Copy)]
 pub struct Vocabulary(&'static CoreBpe);
 
+/// Counts with a vocabulary that is unpacked when first needed, and remembers the counts of long
+/// texts.
+#[derive(Debug)]
+pub struct Counter {
+    name: String,
+    vocabulary: OnceLock<Option<Vocabulary>>,
+    counts: Mutex<Counts>,
+}
+
+/// Tokens by the texts' hashes.
+#[derive(Debug, Default)]
+struct Counts {
+    known: BTreeMap<BlobHash, u64>,
+    /// Those that nobody has told of.
+    learnt: Vec<(BlobHash, u64)>,
+}
+
+/// Bytes from which on a text's count is remembered: counting less is faster than looking it up.
+const REMEMBERED_BYTES: usize = 1024;
+
 /// The vocabulary that is used for models whose own is not known.
 pub const DEFAULT_VOCABULARY: &str = "o200k_base";
 
@@ -32,6 +59,14 @@ impl Vocabulary {
     /// The vocabulary with this name, such as `o200k_base` or `cl100k_base`.
     pub fn named(name: &str) -> Option<Vocabulary> {
         tiktoken::get_encoding(name).map(Vocabulary)
+    }
+
+    /// Begins to unpack the vocabulary of this name on a thread of its own: that takes a tenth of a
+    /// second, which whoever counts first would wait for.
+    pub fn unpack(name: &str) {
+        let name = name.to_owned();
+        // Should there be no thread to have, who counts first unpacks it.
+        let _ = thread::Builder::new().spawn(move || Vocabulary::named(&name));
     }
 }
 
@@ -82,6 +117,81 @@ impl Vocabulary {
     }
 }
 
+// === impl Counter ===
+
+impl Counter {
+    /// A counter with the vocabulary of this name, or the default where there is none.
+    pub fn new(name: &str) -> Counter {
+        Counter { name: name.to_owned(), vocabulary: OnceLock::new(), counts: Mutex::default() }
+    }
+
+    /// The name that counts are remembered under.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Counts without remembering: for texts that nobody counts again.
+    pub fn count_once(&self, text: &str) -> usize {
+        // Without any vocabulary no text has more tokens than bytes.
+        self.vocabulary().map_or(text.len(), |vocabulary| vocabulary.count(text))
+    }
+
+    /// Which of these texts would be counted anew, by their hashes.
+    pub fn unknown(&self, texts: &[&str]) -> Vec<BlobHash> {
+        let long = texts.iter().filter(|text| text.len() >= REMEMBERED_BYTES);
+        let hashes = long.map(|text| BlobHash::of(text.as_bytes()));
+        let counts = self.counts();
+        hashes.filter(|hash| !counts.known.contains_key(hash)).collect()
+    }
+
+    /// Takes over counts of this vocabulary that were made before.
+    pub fn know(&self, counts: impl IntoIterator<Item = (BlobHash, u64)>) {
+        self.counts().known.extend(counts);
+    }
+
+    /// The counts that were made since the last time.
+    pub fn take_learnt(&self) -> Vec<(BlobHash, u64)> {
+        std::mem::take(&mut self.counts().learnt)
+    }
+
+    fn vocabulary(&self) -> Option<Vocabulary> {
+        let named =
+            || Vocabulary::named(&self.name).or_else(|| Vocabulary::named(DEFAULT_VOCABULARY));
+        *self.vocabulary.get_or_init(named)
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        // A panic under it leaves whole entries.
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tokenizer for Counter {
+    fn count(&self, text: &str) -> usize {
+        if text.len() < REMEMBERED_BYTES {
+            return self.count_once(text);
+        }
+        let hash = BlobHash::of(text.as_bytes());
+        let known = self.counts().known.get(&hash).copied();
+        // A count from elsewhere that cannot be is none.
+        if let Some(tokens) = known.and_then(|tokens| usize::try_from(tokens).ok()) {
+            return tokens;
+        }
+        let tokens = self.count_once(text);
+        let mut counts = self.counts();
+        counts.known.insert(hash, tokens as u64);
+        counts.learnt.push((hash, tokens as u64));
+        tokens
+    }
+
+    fn truncate<'t>(&self, text: &'t str, max: usize) -> &'t str {
+        match self.vocabulary() {
+            Some(vocabulary) => vocabulary.truncate(text, max),
+            None => whole_lines(text, text.floor_char_boundary(max)),
+        }
+    }
+}
+
 /// The text's prefix of `kept` bytes, shortened to its last line break if it has one.
 fn whole_lines(text: &str, kept: usize) -> &str {
     if kept == text.len() {
@@ -123,6 +233,24 @@ mod tests {
 
     fn vocabulary() -> Vocabulary {
         Vocabulary::named(DEFAULT_VOCABULARY).expect("embedded")
+    }
+
+    #[test]
+    fn a_long_text_is_counted_once_and_never_where_its_count_is_known() {
+        let counter = Counter::new(DEFAULT_VOCABULARY);
+        let (short, long) = ("a few words", "a few words ".repeat(200));
+        let tokens = vocabulary().count(&long);
+        assert_eq!(counter.unknown(&[short, &long]), [BlobHash::of(long.as_bytes())]);
+        assert_eq!((counter.count(short), counter.count(&long)), (3, tokens));
+        let learnt = counter.take_learnt();
+        assert_eq!(learnt, [(BlobHash::of(long.as_bytes()), tokens as u64)]);
+        assert_eq!((counter.count(&long), counter.take_learnt()), (tokens, vec![]));
+        assert!(counter.unknown(&[&long]).is_empty());
+
+        let told = Counter::new(DEFAULT_VOCABULARY);
+        told.know([(BlobHash::of(long.as_bytes()), 7)]);
+        assert_eq!(told.count(&long), 7, "what is known is not counted");
+        assert_eq!(Counter::new("no such vocabulary").count(&long), tokens);
     }
 
     #[test]

@@ -280,6 +280,25 @@ pub trait Store: Send + Sync {
     /// The blob's bytes, checked against its hash.
     async fn blob(&self, hash: BlobHash) -> Result<Arc<[u8]>, StoreError>;
 
+    /// Tokens of these texts where somebody has counted them with this vocabulary. This is a memory:
+    /// an engine may forget, and need not remember anything.
+    async fn token_counts(
+        &self,
+        _vocabulary: &str,
+        texts: &[BlobHash],
+    ) -> Result<Vec<Option<u64>>, StoreError> {
+        Ok(vec![None; texts.len()])
+    }
+
+    /// Remembers tokens of texts. Idempotent; the first count of a text stays.
+    async fn put_token_counts(
+        &self,
+        _vocabulary: &str,
+        _counts: Vec<(BlobHash, u64)>,
+    ) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Records the run if it is not there. Idempotent; an existing run keeps its state.
     async fn create_run(&self, run: NewRun) -> Result<RunRecord, StoreError>;
 

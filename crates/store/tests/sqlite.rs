@@ -160,6 +160,26 @@ async fn everything_acknowledged_is_there_after_opening_again() {
 }
 
 #[tokio::test]
+async fn token_counts_stay_until_their_text_is_pruned() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = path(&folder);
+    let store = open_new(&path, 0).await;
+    let texts = store.put_blobs(vec![b"paper".to_vec()]).await.unwrap();
+    let texts = [texts[0], BlobHash::of(b"nobody's")];
+    assert_eq!(store.token_counts("o200k_base", &texts).await.unwrap(), [None, None]);
+    store.put_token_counts("o200k_base", vec![(texts[0], 7)]).await.unwrap();
+    store.put_token_counts("o200k_base", vec![(texts[0], 8)]).await.unwrap();
+    add_run(&store, 0).await;
+    drop(store);
+
+    let store = open(&path, &ManualClock::at(2_000)).await.unwrap();
+    assert_eq!(store.token_counts("o200k_base", &texts).await.unwrap(), [Some(7), None]);
+    assert_eq!(store.token_counts("cl100k_base", &texts).await.unwrap(), [None, None]);
+    store.prune(&run_id()).await.unwrap();
+    assert_eq!(store.token_counts("o200k_base", &texts).await.unwrap(), [None, None]);
+}
+
+#[tokio::test]
 async fn a_url_opens_a_store() {
     let folder = tempfile::tempdir().unwrap();
     // Whatever is special in a URL is not in a path.

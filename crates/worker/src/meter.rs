@@ -9,8 +9,11 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use tribunal_core::{Prices, Usage};
-use tribunal_evidence::{Tokenizer, Vocabulary, tokens::DEFAULT_VOCABULARY};
+use tribunal_core::{BlobHash, Prices, Usage};
+use tribunal_evidence::{Counter, Tokenizer as _, Vocabulary, tokens::DEFAULT_VOCABULARY};
+use tribunal_store::{Store, StoreError};
+
+use crate::recorded::ContextError;
 
 /// How the tokens of an endpoint's model are counted, and what they cost.
 #[derive(Clone, Debug)]
@@ -32,7 +35,7 @@ const MARGIN_MILLI: u64 = 1_050;
 /// Counts tokens, and learns by how many its counts are too low.
 #[derive(Debug)]
 pub struct Meter {
-    vocabulary: Option<Vocabulary>,
+    counter: Counter,
     token_factor: f64,
     prices: Option<Prices>,
     /// The greatest share of a counted prompt that a provider has counted, in thousandths.
@@ -61,9 +64,9 @@ impl Default for Tariff {
 impl Meter {
     /// A meter of this tariff.
     pub fn new(tariff: &Tariff) -> Arc<Meter> {
-        let vocabulary = Vocabulary::named(&tariff.vocabulary);
+        Vocabulary::unpack(&tariff.vocabulary);
         Arc::new(Meter {
-            vocabulary: vocabulary.or_else(|| Vocabulary::named(DEFAULT_VOCABULARY)),
+            counter: Counter::new(&tariff.vocabulary),
             token_factor: tariff.token_factor,
             prices: tariff.prices,
             most_milli: AtomicU64::new(MARGIN_MILLI),
@@ -77,8 +80,28 @@ impl Meter {
 
     /// The vocabulary's tokens of one text. Megabytes take long: count them off the runtime.
     pub fn tokens(&self, text: &str) -> u64 {
-        // Without any vocabulary no text has more tokens than bytes.
-        self.vocabulary.map_or(text.len(), |vocabulary| vocabulary.count(text)) as u64
+        self.counter.count_once(text) as u64
+    }
+
+    /// The vocabulary's tokens of texts that others may have counted: `store` remembers.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn tokens_of(
+        self: &Arc<Self>,
+        store: &dyn Store,
+        texts: Vec<String>,
+    ) -> Result<u64, ContextError> {
+        let names: Vec<&str> = texts.iter().map(String::as_str).collect();
+        recall(&self.counter, store, self.counter.unknown(&names)).await?;
+        let meter = Arc::clone(self);
+        // Counting megabytes takes long: not on the runtime's threads.
+        let count = move || texts.iter().map(|text| meter.counter.count(text) as u64).sum();
+        let tokens = tokio::task::spawn_blocking(count).await;
+        let tokens = tokens.map_err(|error| ContextError::Unusable(error.to_string()))?;
+        record(&self.counter, store).await?;
+        Ok(tokens)
     }
 
     /// The question whose messages have so many of the vocabulary's tokens together.
@@ -97,6 +120,34 @@ impl Meter {
             self.most_milli.fetch_max(milli, Ordering::Relaxed);
         }
     }
+}
+
+/// Takes over what the store remembers of these texts.
+///
+/// # Errors
+///
+/// The store's.
+pub async fn recall(
+    counter: &Counter,
+    store: &dyn Store,
+    texts: Vec<BlobHash>,
+) -> Result<(), StoreError> {
+    let counts = store.token_counts(counter.name(), &texts).await?;
+    counter.know(texts.into_iter().zip(counts).filter_map(|(text, tokens)| Some((text, tokens?))));
+    Ok(())
+}
+
+/// Has the store remember what was counted.
+///
+/// # Errors
+///
+/// The store's.
+pub async fn record(counter: &Counter, store: &dyn Store) -> Result<(), StoreError> {
+    let learnt = counter.take_learnt();
+    if learnt.is_empty() {
+        return Ok(());
+    }
+    store.put_token_counts(counter.name(), learnt).await
 }
 
 #[cfg(test)]

@@ -121,14 +121,12 @@ pub struct Message<'m> {
 }
 
 /// What an answer is to hold, for the forms that carry a schema.
-#[derive(Clone, Copy, Debug)]
-pub enum Answer<'q> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answer {
     /// A verdict.
     Verdict {
         /// Whether the scale is fractional.
         fractional: bool,
-        /// For each field beside the score, what it holds.
-        reply: &'q BTreeMap<String, String>,
     },
     /// Paths of files.
     Ranking,
@@ -137,16 +135,14 @@ pub enum Answer<'q> {
 /// A question to the judge.
 #[derive(Clone, Debug)]
 pub struct Question<'q> {
-    /// Model and parameters.
+    /// Model and parameters, which are in the bytes below already.
     pub judge: &'q JudgeSpec,
-    /// How the answer is asked for.
-    pub form: ReplyForm,
     /// The request up to the leaf's own messages, as [`Provider::prefix`] made it.
     pub prefix: Bytes,
     /// The leaf's own messages.
     pub messages: Vec<Message<'q>>,
-    /// What the answer is to hold.
-    pub answer: Answer<'q>,
+    /// The request behind the messages, as [`Provider::parameters`] made it.
+    pub parameters: Bytes,
     /// What tells the provider which questions share a prefix; sent where the endpoint takes it.
     pub cache_key: Option<&'q str>,
 }
@@ -266,6 +262,16 @@ pub trait Provider: Send + Sync {
     /// The request up to the leaf's own messages: made once for all leaves that share these
     /// messages, and never copied for a call.
     fn prefix(&self, judge: &JudgeSpec, shared: &[Message<'_>]) -> Bytes;
+
+    /// The request behind the messages: made once for all calls that ask for the same answer in
+    /// the same form. `reply` says, for each field of a verdict beside its score, what it holds.
+    fn parameters(
+        &self,
+        judge: &JudgeSpec,
+        form: ReplyForm,
+        answer: Answer,
+        reply: &BTreeMap<String, String>,
+    ) -> Bytes;
 
     /// Asks once. Cancel-safe: dropping the future abandons the call, of which the provider may
     /// still bill the tokens.

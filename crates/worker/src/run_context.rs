@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
@@ -23,7 +23,7 @@ use crate::{
     health::Health,
     limit::expected::Expected,
     meter::Meter,
-    provider::Message,
+    provider::{Answer, Message},
     purse::Purse,
     recorded::{ContextError, RecordedRun, evidence},
     route::Routes,
@@ -57,8 +57,8 @@ pub struct RunContext {
     sends_cache_key: AtomicBool,
     /// What leaves that share their files share besides.
     pub groups: Groups,
-    /// For each field of a verdict beside its score, what it holds.
-    pub reply_fields: BTreeMap<String, String>,
+    /// Requests behind their messages, for each form and answer that was asked for.
+    parameters: Mutex<BTreeMap<(ReplyForm, Answer), Bytes>>,
     /// Where the run is.
     pub store: Arc<dyn Store>,
 }
@@ -116,7 +116,6 @@ impl RunContext {
             .map_err(|what| ContextError::Unusable(format!("run {}: {what}", run.id)))?;
         let meter = Arc::clone(&routes.meter);
         let shared = spec.evidence.keys().map(|c| (*c, Default::default())).collect();
-        let reply_fields = run.reply_fields();
         let mut forms = vec![spec.judge.reply_form];
         forms.extend(spec.judge.fallback_forms.iter().filter(|f| **f != spec.judge.reply_form));
         Ok(RunContext {
@@ -131,7 +130,7 @@ impl RunContext {
             form: AtomicUsize::new(0),
             sends_cache_key: AtomicBool::new(true),
             groups: Groups::default(),
-            reply_fields,
+            parameters: Mutex::default(),
             store,
         })
     }
@@ -156,6 +155,17 @@ impl RunContext {
             return true;
         }
         false
+    }
+
+    /// The request behind the messages of a question for this answer in this form.
+    pub fn parameters(&self, form: ReplyForm, answer: Answer) -> Bytes {
+        // A panic under it leaves whole entries.
+        let mut made = self.parameters.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            let judge = &self.run.spec.judge;
+            self.routes.provider().parameters(judge, form, answer, &self.run.reply_fields())
+        };
+        made.entry((form, answer)).or_insert_with(make).clone()
     }
 
     /// The prefix's key, for endpoints that take one.
@@ -199,11 +209,8 @@ impl RunContext {
             ];
             let prefix = self.routes.provider().prefix(&self.run.spec.judge, &shared);
             let prefix_hash = BlobHash::of(&prefix);
-            let meter = Arc::clone(&self.meter);
-            // Counting megabytes takes long: not on the runtime's threads.
-            let count = move || meter.tokens(&prompt.system) + meter.tokens(&prompt.shared);
-            let tokens = tokio::task::spawn_blocking(count).await;
-            let tokens = tokens.map_err(|error| ContextError::Unusable(error.to_string()))?;
+            let counted = vec![prompt.system, prompt.shared];
+            let tokens = self.meter.tokens_of(&*self.store, counted).await?;
             let cache_key = prefix_hash.to_string()[..CACHE_KEY_DIGITS].to_owned();
             let warm = warm::Prefixes::default();
             Ok(Arc::new(Shared {

@@ -175,6 +175,7 @@ pub(crate) async fn run(args: EvidenceArgs, context: &Context) -> anyhow::Result
         snapshot: &snapshot,
         config: &config,
         judge: &judge,
+        counter: &judge.facts.counter(),
         store: &store,
     };
     let mut document = EvidenceDocument {

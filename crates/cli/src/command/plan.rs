@@ -171,7 +171,7 @@ async fn plan(
         expected: prices.cost_usd(&estimate.expected),
         high: prices.cost_usd(&estimate.high),
     };
-    let time = pace(config, judge, &mut assumptions).time(estimate.calls);
+    let time = pace(config, judge, &mut assumptions).time(estimate.calls, &estimate.expected);
     let Usage { input, cached, .. } = estimate.expected;
     let Settled { by_rule, reused, done, rankings } = questions.settled;
     Ok(PlanDocument {
@@ -199,18 +199,21 @@ fn pace(config: &Config, judge: &ResolvedJudge, assumptions: &mut Vec<String>) -
     let latency =
         simulated.then_some(config.sim.latency).filter(|latency| *latency > Duration::ZERO);
     let concurrency = config.worker.concurrency.get() as u64;
-    let requests_per_minute = judge.requests_per_minute_of_all();
-    match (requests_per_minute, latency) {
-        (None, None) => assumptions.push(
-            "neither a limit of the account (--rpm) nor the judge's latency is known, so no time is \
+    let limits = judge.limits_of_all();
+    let known = limits.each().map(|(meter, limit)| format!("{limit} {}", meter.noun()));
+    let known: Vec<String> = known.collect();
+    match (limits.any(), latency) {
+        (false, None) => assumptions.push(
+            "neither a limit of the account (--rpm, --tpm) nor the judge's latency is known, so no time is \
              given"
                 .to_owned(),
         ),
-        (Some(rpm), None) => assumptions.push(format!(
-            "{rpm} requests a minute are answered as they come: {concurrency} at once suffice"
+        (true, None) => assumptions.push(format!(
+            "{} a minute are answered as they come: {concurrency} calls at once suffice",
+            known.join(" and ")
         )),
         (_, Some(latency)) => assumptions
             .push(format!("{concurrency} calls at once take {} ms each", latency.as_millis())),
     }
-    Pace { requests_per_minute, concurrency, latency }
+    Pace { limits, concurrency, latency }
 }

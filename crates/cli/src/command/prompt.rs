@@ -10,7 +10,7 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tribunal_core::{Category, ReplyForm, Rubric, SelectionMethod, run::GradeOptions};
-use tribunal_evidence::{Evidence, Tokenizer};
+use tribunal_evidence::Evidence;
 use tribunal_store::{ModelStore, Store, SystemClock};
 use tribunal_worker::{
     PromptSet,
@@ -217,9 +217,9 @@ async fn render(
 
     let set: PromptSet = serde_json::from_slice(&store.blob(spec.prompt_set.hash).await?)?;
     let prompts = Prompts::compile(set)?;
-    let vocabulary = judge.facts.vocabulary()?;
+    let counter = judge.facts.counter();
     let message = |role: &'static str, content: String, shared: bool| {
-        let tokens = vocabulary.count(&content);
+        let tokens = counter.count_once(&content);
         PromptMessage { role, content, tokens, shared }
     };
     let rule = prepared.rules.get(&category).cloned();

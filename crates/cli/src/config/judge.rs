@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, ffi::OsString, num::NonZeroU32, time::Duration}
 
 use secrecy::SecretString;
 use tribunal_core::{JudgeSpec, ReplyForm, run::BUILTIN_SIM_URL};
-use tribunal_store::QuotaLimits;
+use tribunal_store::{Meter, QuotaLimits};
 
 use self::endpoints::{EndpointSettings, ResolvedEndpoint};
 pub(super) use self::rules::read;
@@ -321,11 +321,25 @@ impl ResolvedJudge {
         limits(self.requests_per_minute, self.tokens_per_minute)
     }
 
-    /// Calls a minute that all its endpoints take together; `None` where one has no limit of ours.
-    pub(crate) fn requests_per_minute_of_all(&self) -> Option<u64> {
-        let further = self.further.iter().map(|endpoint| endpoint.requests_per_minute);
-        let all = std::iter::once(self.requests_per_minute).chain(further);
-        all.map(|rate| rate.map(|rate| u64::from(rate.get()))).sum()
+    /// What all its endpoints take together in a minute; `None` where one has no limit of ours.
+    pub(crate) fn limits_of_all(&self) -> QuotaLimits {
+        self.over_all(std::ops::Add::add)
+    }
+
+    /// What one of its endpoints takes in a minute at most; `None` where one has no limit of ours.
+    pub(crate) fn widest_limits(&self) -> QuotaLimits {
+        self.over_all(f64::max)
+    }
+
+    fn over_all(&self, join: impl Fn(f64, f64) -> f64) -> QuotaLimits {
+        let mut all = self.limits();
+        for further in self.further.iter().map(ResolvedEndpoint::limits) {
+            for meter in Meter::ALL {
+                let joined = all.on(meter).zip(further.on(meter)).map(|(a, b)| join(a, b));
+                *all.on_mut(meter) = joined;
+            }
+        }
+        all
     }
 
     /// Lays rates over those of every endpoint.

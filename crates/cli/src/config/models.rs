@@ -8,10 +8,9 @@ mod tests;
 
 use std::{collections::BTreeMap, path::Path};
 
-use anyhow::Context as _;
 use serde::Deserialize;
 use tribunal_core::{Prices, ReplyForm};
-use tribunal_evidence::{Vocabulary, tokens::DEFAULT_VOCABULARY};
+use tribunal_evidence::Counter;
 use tribunal_worker::Tariff;
 
 use super::{Problem, Source, raw::line_of};
@@ -256,15 +255,9 @@ impl ModelFacts {
         }
     }
 
-    /// The vocabulary that counts its tokens.
-    ///
-    /// # Errors
-    ///
-    /// The embedded vocabularies are gone.
-    pub(crate) fn vocabulary(&self) -> anyhow::Result<Vocabulary> {
-        Vocabulary::named(&self.tokenizer)
-            .or_else(|| Vocabulary::named(DEFAULT_VOCABULARY))
-            .context("the embedded vocabularies are gone")
+    /// What counts its tokens.
+    pub(crate) fn counter(&self) -> Counter {
+        Counter::new(&self.tokenizer)
     }
 
     /// How a worker counts its tokens, and what they cost.

@@ -11,8 +11,8 @@ use std::{
 use anyhow::Context as _;
 use tribunal_core::{BlobHash, Category, SelectionMethod};
 use tribunal_evidence::{
-    Assembler, Evidence, FileEntry, Limits, Pool, Profile, Snapshot, SnapshotError, Tokenizer as _,
-    View,
+    Assembler, Counter, Evidence, FileEntry, Limits, Pool, Profile, Snapshot, SnapshotError,
+    Tokenizer as _, View,
     assemble::Context,
     pool::INDEXED_BYTES,
     snapshot::{REPRODUCE_LOG, REPRODUCE_SH},
@@ -54,6 +54,8 @@ pub(crate) struct Material<'a> {
     pub(crate) config: &'a Config,
     /// Whose window is filled.
     pub(crate) judge: &'a ResolvedJudge,
+    /// What counts that judge's tokens.
+    pub(crate) counter: &'a Counter,
     /// Where the snapshot's texts are.
     pub(crate) store: &'a Arc<dyn Store>,
 }
@@ -130,6 +132,14 @@ impl Texts {
     }
 }
 
+impl Texts {
+    /// The hashes of those that there are.
+    pub(crate) fn hashes(&self) -> impl Iterator<Item = BlobHash> {
+        let texts = [&self.paper, &self.addendum, &self.judge_addendum].into_iter().flatten();
+        texts.map(|(_, text)| BlobHash::of(text.as_bytes()))
+    }
+}
+
 // === impl Material ===
 
 impl Material<'_> {
@@ -158,7 +168,6 @@ impl Material<'_> {
         load: Load,
     ) -> anyhow::Result<Assembled> {
         let facts = &self.judge.facts;
-        let vocabulary = facts.vocabulary()?;
         let profile = self.profile();
         let view = View::new(self.snapshot, category, None, code_only, &profile);
         let script = self.text(REPRODUCE_SH).await?;
@@ -175,7 +184,7 @@ impl Material<'_> {
         };
         let window = usize::try_from(facts.prompt_tokens(self.judge.spec.max_output_tokens))?;
         let files = self.config.evidence.token_budget.map(usize::try_from).transpose()?;
-        let mut assembler = Assembler::new(&view, context, &vocabulary, window, 0, files);
+        let mut assembler = Assembler::new(&view, context, self.counter, window, 0, files);
         for file in &view.files {
             let content = match file.text.filter(|_| assembler.has_room()) {
                 Some(hash) => Some(self.blob(hash).await?),
@@ -201,7 +210,7 @@ impl Material<'_> {
         load: Load,
     ) -> anyhow::Result<Evidence> {
         let facts = &self.judge.facts;
-        let (vocabulary, profile) = (facts.vocabulary()?, view.profile);
+        let profile = view.profile;
         let (name, tokenizer) = (&profile.name, &facts.tokenizer);
         let configured = self.config.evidence.selection;
         let mut pool = Pool::new(SelectionMethod::Lexical, 0, name, tokenizer);
@@ -212,7 +221,7 @@ impl Material<'_> {
                 Some(hash) => {
                     left -= file.bytes;
                     let text = self.blob(hash).await?;
-                    Some(vocabulary.count(&profile.render(&file.path, &text)))
+                    Some(self.counter.count(&profile.render(&file.path, &text)))
                 }
             };
             pool.push(file, tokens);

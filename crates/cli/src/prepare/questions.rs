@@ -13,10 +13,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tribunal_core::{Category, LeafTask, Outcome, RunId, UngradedReason};
 use tribunal_evidence::{Evidence, Tokenizer};
-use tribunal_store::Store;
-use tribunal_worker::prompt::RunPrompts;
+use tribunal_store::{Spend, Store};
+use tribunal_worker::{
+    meter,
+    prompt::{self, RunPrompts},
+};
 
-use super::Draft;
+use super::{Draft, limits};
 use crate::{
     config::judge::ResolvedJudge,
     estimate::{Group, ReplySize},
@@ -35,7 +38,7 @@ const REASONING_CAP: u32 = 8_192;
 /// Calls from which on a store's own replies say how long replies are.
 const ENOUGH_CALLS: u64 = 10;
 
-/// A nonce as long as any: a run's own is not known before its store is.
+/// A nonce as long as any, for a run whose store does not exist yet.
 const NONCE: &str = "0123456789ab";
 
 /// What a category's leaves are asked with. Tokens are the model's.
@@ -141,7 +144,7 @@ impl<'k> Known<'k> {
 ///
 /// # Errors
 ///
-/// A store's, or a template fails.
+/// A store's, or a template fails; or a question is larger than the account's limits ever let through.
 pub(crate) async fn questions(
     draft: &Draft,
     judge: &ResolvedJudge,
@@ -150,7 +153,12 @@ pub(crate) async fn questions(
 ) -> anyhow::Result<Questions> {
     let mut warnings = Vec::new();
     let facts = &judge.facts;
-    let vocabulary = facts.vocabulary()?;
+    let counter = &draft.counter;
+    // As the run's own leaves are asked, where there is a store that the run may be in.
+    let nonce = match &known {
+        Some(known) => prompt::nonce(&known.store.key().await?, &draft.spec.submission.hash),
+        None => NONCE.to_owned(),
+    };
     let models_own = |tokens: u64| (tokens as f64 * facts.token_factor).ceil() as u64;
     let mut prefixes: BTreeMap<Category, u64> = BTreeMap::new();
     let rules = draft.rules();
@@ -166,15 +174,22 @@ pub(crate) async fn questions(
             whole: draft.whole(),
             prompts: &draft.prompts,
             reply_form: draft.spec.judge.reply_form,
-            nonce: Some(NONCE),
+            nonce: Some(&nonce),
         };
         let shared = run.shared(evidence)?;
-        let tokens = vocabulary.count(&shared.system) + vocabulary.count(&shared.shared);
+        let texts = [&*shared.system, &*shared.shared];
+        if let Some(known) = &known {
+            meter::recall(counter, &**known.store, counter.unknown(&texts)).await?;
+        }
+        let tokens: usize = texts.into_iter().map(|text| counter.count(text)).sum();
         prefixes.insert(*category, tokens as u64);
     }
+    meter::record(counter, &**blobs).await?;
     let canaries: Vec<Category> =
         draft.spec.canaries.iter().map(|canary| canary.category).collect();
     let window = facts.prompt_tokens(judge.spec.max_output_tokens);
+    let limits = judge.widest_limits();
+    let answer = (ASSUMED_REPLY as u64).min(u64::from(judge.spec.max_output_tokens));
     let mut categories: BTreeMap<Category, PlannedCategory> = BTreeMap::new();
     let mut groups: BTreeMap<Category, Group> = BTreeMap::new();
     let mut reused: BTreeMap<Category, Group> = BTreeMap::new();
@@ -219,7 +234,9 @@ pub(crate) async fn questions(
             }
         }
         category.asked += 1;
-        category.longest_tokens = category.longest_tokens.max(models_own(prefix + own));
+        let tokens = models_own(prefix + own);
+        category.longest_tokens = category.longest_tokens.max(tokens);
+        limits::check(&limits, Spend::call(tokens, answer), draft.name(index))?;
         let group = groups.entry(task.category).or_default();
         question(group);
         if let Some(chosen) = chosen {
@@ -234,7 +251,7 @@ pub(crate) async fn questions(
         }
         if prefix + own > window {
             over += 1;
-            first_over.get_or_insert((draft.rubric.nodes()[index].leaf_index(), task.id));
+            first_over.get_or_insert_with(|| draft.name(index));
         }
     }
     for category in canaries {
@@ -249,8 +266,7 @@ pub(crate) async fn questions(
             group.leaves += 1;
         }
     }
-    if let Some((leaf, id)) = first_over {
-        let name = leaf.map_or_else(|| format!("`{id}`"), |leaf| format!("#{leaf}"));
+    if let Some(name) = first_over {
         warnings.push(format!(
             "{over} questions do not fit the window of {} beside a reply of {}, the first that of \
              leaf {name}: their evidence would be cut. A smaller run.max_prior_nodes or \

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use tribunal_core::{Category, Rubric, RunSpec};
-use tribunal_evidence::{Tokenizer, Vocabulary};
+use tribunal_evidence::Counter;
 use tribunal_worker::prompt::{PromptError, Prompts, RunPrompts};
 
 /// Tokens of a list item's mark and line break.
@@ -35,12 +35,13 @@ impl LeafSizes {
         rubric: &Rubric,
         whole: &Rubric,
         prompts: &Prompts,
-        vocabulary: &Vocabulary,
+        counter: &Counter,
     ) -> Result<LeafSizes, PromptError> {
-        let requirement = |node: &tribunal_core::Node| vocabulary.count(&node.requirements) as u64;
+        let requirement =
+            |node: &tribunal_core::Node| counter.count_once(&node.requirements) as u64;
         let texts: Vec<u64> = rubric.nodes().iter().map(requirement).collect();
         let context = context(rubric, &texts, spec.max_prior_nodes.map(|max| max as usize));
-        let below = below(rubric, whole, vocabulary);
+        let below = below(rubric, whole, counter);
         let mut own: Vec<u64> = vec![0; texts.len()];
         // What the templates add, by category: the first leaf tells.
         let mut around: BTreeMap<Category, i64> = BTreeMap::new();
@@ -58,7 +59,7 @@ impl LeafSizes {
                         reply_form: spec.judge.reply_form,
                         nonce: None,
                     };
-                    let rendered = vocabulary.count(&run.leaf(index, &[])?) as u64;
+                    let rendered = counter.count_once(&run.leaf(index, &[])?) as u64;
                     let learnt = rendered.cast_signed() - counted.cast_signed();
                     *around.entry(category).or_insert(learnt)
                 }
@@ -95,14 +96,14 @@ fn context(rubric: &Rubric, texts: &[u64], max: Option<usize>) -> Vec<u64> {
 }
 
 /// For each node that is graded over all below it, tokens of the list of those.
-fn below(rubric: &Rubric, whole: &Rubric, vocabulary: &Vocabulary) -> Vec<u64> {
+fn below(rubric: &Rubric, whole: &Rubric, counter: &Counter) -> Vec<u64> {
     let mut sums = vec![0; rubric.nodes().len()];
     for (index, node) in rubric.leaves() {
         let cut = node.category == Some(Category::Subtree);
         let Some(top) = whole.by_position(node.position()).filter(|_| cut) else { continue };
         let nodes = &whole.nodes()[top + 1..whole.end(top)];
         let listed =
-            nodes.iter().map(|node| vocabulary.count(&node.requirements) as u64 + BELOW_TOKENS);
+            nodes.iter().map(|node| counter.count_once(&node.requirements) as u64 + BELOW_TOKENS);
         sums[index] = listed.sum();
     }
     sums

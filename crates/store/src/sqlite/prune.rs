@@ -9,7 +9,7 @@ use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use tribunal_core::{BlobHash, RunId};
 
 use super::{
-    SqliteStore, error,
+    SqliteStore, counts, error,
     lease::{self, Loss},
     read,
     request::{Answer, Request},
@@ -263,6 +263,7 @@ async fn blobs(conn: &mut SqliteConnection, hashes: &[BlobHash]) -> Result<Stepp
             .await?;
         stepped.pruned.blobs += deleted.rows_affected();
     }
+    counts::forget(conn, hashes).await?;
     Ok(stepped)
 }
 

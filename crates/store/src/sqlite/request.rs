@@ -10,7 +10,7 @@ use tribunal_core::{BlobHash, FailureClass, LeafTask, LeaseId, RunState, WorkerI
 use super::{
     budget::{self, NewReservation, NewSettlement},
     claim::{self, ClaimedTask},
-    labels,
+    counts, labels,
     lease::{self, Loss},
     outcome::{self, NewFailure, NewRelease, NewVerdict},
     prune, quota, run, share,
@@ -27,6 +27,8 @@ use crate::{
 pub(super) enum Request {
     /// Compressed blobs: hash, length before, bytes.
     PutBlobs(Vec<(BlobHash, u64, Vec<u8>)>),
+    /// Tokens of texts, by a vocabulary.
+    PutCounts(String, Vec<(BlobHash, u64)>),
     CreateRun(Box<NewRun>),
     Enqueue {
         run: i64,
@@ -154,6 +156,10 @@ async fn single(
     Ok(Some(match request {
         Request::PutBlobs(blobs) => {
             run::put_blobs(conn, blobs).await?;
+            Answer::Done
+        }
+        Request::PutCounts(vocabulary, counts) => {
+            counts::put(conn, vocabulary, counts).await?;
             Answer::Done
         }
         Request::CreateRun(new) => {

@@ -252,17 +252,15 @@ impl<'a> Turn<'a> {
         }
         let answer = match kind {
             CallKind::Rank => Answer::Ranking,
-            CallKind::Judge | CallKind::Repair => Answer::Verdict {
-                fractional: self.category.is_fractional(),
-                reply: &run.reply_fields,
-            },
+            CallKind::Judge | CallKind::Repair => {
+                Answer::Verdict { fractional: self.category.is_fractional() }
+            }
         };
         let question = Question {
             judge: &run.run.spec.judge,
-            form: self.form,
             prefix: shared.prefix.clone(),
             messages,
-            answer,
+            parameters: run.parameters(self.form, answer),
             cache_key: run.cache_key(shared),
         };
         run.health.trying();

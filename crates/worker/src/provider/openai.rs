@@ -6,7 +6,10 @@
 
 mod body;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use async_openai::{Client, config::Config, error::OpenAIError, middleware::HttpRequestFactory};
 use async_trait::async_trait;
@@ -16,7 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 use tower::service_fn;
-use tribunal_core::{FailureClass, JudgeSpec, Usage};
+use tribunal_core::{FailureClass, JudgeSpec, ReplyForm, Usage};
 
 use self::body::SplicedBody;
 use super::{
@@ -218,6 +221,16 @@ impl OpenAiProvider {
 impl Provider for OpenAiProvider {
     fn prefix(&self, judge: &JudgeSpec, shared: &[Message<'_>]) -> Bytes {
         body::prefix(judge, shared)
+    }
+
+    fn parameters(
+        &self,
+        judge: &JudgeSpec,
+        form: ReplyForm,
+        answer: super::Answer,
+        reply: &BTreeMap<String, String>,
+    ) -> Bytes {
+        body::parameters(judge, form, answer, reply)
     }
 
     async fn ask(&self, question: &Question<'_>) -> Result<Reply, CallFailure> {

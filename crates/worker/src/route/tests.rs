@@ -1,17 +1,17 @@
 //! Which way the next call takes.
 
-use std::num::NonZeroU32;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use proptest::prelude::*;
-use tribunal_core::JudgeSpec;
+use tribunal_core::{JudgeSpec, ReplyForm};
 use tribunal_store::QuotaLimits;
 
 use super::*;
 use crate::{
     meter::Tariff,
-    provider::{Message, Question},
+    provider::{Answer, Message, Question},
 };
 
 struct Nobody;
@@ -19,6 +19,16 @@ struct Nobody;
 #[async_trait]
 impl Provider for Nobody {
     fn prefix(&self, _: &JudgeSpec, _: &[Message<'_>]) -> Bytes {
+        Bytes::new()
+    }
+
+    fn parameters(
+        &self,
+        _: &JudgeSpec,
+        _: ReplyForm,
+        _: Answer,
+        _: &BTreeMap<String, String>,
+    ) -> Bytes {
         Bytes::new()
     }
 

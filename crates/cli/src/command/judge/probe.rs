@@ -73,13 +73,12 @@ pub(super) async fn ask(provider: &dyn Provider, judge: &JudgeSpec, form: ReplyF
     let messages =
         [Message { role: "system", content: SYSTEM }, Message { role: "user", content: &shared }];
     let own = own(form);
-    let reply = BTreeMap::new();
+    let answer = Answer::Verdict { fractional: false };
     let question = Question {
         judge: &spec,
-        form,
         prefix: provider.prefix(&spec, &messages),
         messages: vec![Message { role: "user", content: &own }],
-        answer: Answer::Verdict { fractional: false, reply: &reply },
+        parameters: provider.parameters(&spec, form, answer, &BTreeMap::new()),
         cache_key: None,
     };
     let first = call(provider, &question).await;

@@ -84,9 +84,9 @@ fn further_endpoints_take_from_the_judge_what_they_do_not_name() {
     assert_eq!((other.base_url.as_str(), other.weight.get()), ("http://other:8/v1", 3));
     assert_eq!(secret(&other.api_key).as_deref(), Some("first"));
     assert_eq!(other.account.as_deref(), Some("team"));
-    assert_eq!(judge.requests_per_minute_of_all(), Some(60 + 60 + 30));
+    assert_eq!(judge.limits_of_all().requests, Some(60.0 + 60.0 + 30.0));
     judge.limit(NonZeroU32::new(10), None);
-    assert_eq!(judge.requests_per_minute_of_all(), Some(30));
+    assert_eq!(judge.limits_of_all().requests, Some(30.0));
     let alone = text.split("endpoints").next().unwrap();
     let alone = Folder::new(&[("tribunal.toml", alone)]).load(&[]).unwrap();
     let alone = alone.judge_with("mine", &environment).unwrap();

@@ -1,7 +1,8 @@
 //! The body of a chat completion, spliced from a shared part and a leaf's own.
 //!
 //! Owns the request's JSON and its layout: model and shared messages first, so that they are the
-//! same bytes for every leaf, serialised once; then the leaf's messages, then the parameters.
+//! same bytes for every leaf, serialised once; then the leaf's messages, then the parameters, which
+//! all calls of a kind share.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -36,28 +37,19 @@ pub(super) fn prefix(judge: &JudgeSpec, shared: &[Message<'_>]) -> Bytes {
     text.into()
 }
 
-/// The whole body of a question, with its prefix's key where the endpoint takes one.
-pub(super) fn body(question: &Question<'_>, takes_cache_key: bool) -> SplicedBody {
-    let Question { judge, form, prefix, messages, answer, cache_key } = question;
-    let mut own = Vec::new();
-    for message in messages {
-        own.push(b',');
-        append(&mut own, message);
-    }
-    own.push(b']');
-    let mut field = |name: &str, value: &Value| {
-        own.push(b',');
-        append(&mut own, name);
-        own.push(b':');
-        append(&mut own, value);
-    };
-    if let Some(format) = response_format(*form, answer) {
+/// The request behind the messages and the prefix's key.
+pub(super) fn parameters(
+    judge: &JudgeSpec,
+    form: ReplyForm,
+    answer: Answer,
+    reply: &BTreeMap<String, String>,
+) -> Bytes {
+    let mut text = Vec::new();
+    let mut field = |name: &str, value: &Value| self::field(&mut text, name, value);
+    if let Some(format) = response_format(form, answer, reply) {
         field("response_format", &format);
     }
     field(&judge.output_cap_field, &judge.max_output_tokens.into());
-    if let Some(key) = cache_key.filter(|_| takes_cache_key) {
-        field("prompt_cache_key", &key.into());
-    }
     if let Some(temperature) = judge.temperature {
         field("temperature", &temperature.into());
     }
@@ -67,8 +59,30 @@ pub(super) fn body(question: &Question<'_>, takes_cache_key: bool) -> SplicedBod
     for (name, value) in &judge.extra_body {
         field(name, value);
     }
-    own.push(b'}');
-    SplicedBody([prefix.clone(), own.into()].into())
+    text.push(b'}');
+    text.into()
+}
+
+/// The whole body of a question, with its prefix's key where the endpoint takes one.
+pub(super) fn body(question: &Question<'_>, takes_cache_key: bool) -> SplicedBody {
+    let Question { prefix, messages, parameters, cache_key, .. } = question;
+    let mut own = Vec::new();
+    for message in messages {
+        own.push(b',');
+        append(&mut own, message);
+    }
+    own.push(b']');
+    if let Some(key) = cache_key.filter(|_| takes_cache_key) {
+        field(&mut own, "prompt_cache_key", key);
+    }
+    SplicedBody([prefix.clone(), own.into(), parameters.clone()].into())
+}
+
+fn field(text: &mut Vec<u8>, name: &str, value: &(impl Serialize + ?Sized)) {
+    text.push(b',');
+    append(text, name);
+    text.push(b':');
+    append(text, value);
 }
 
 fn append(text: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
@@ -99,13 +113,17 @@ impl Body for SplicedBody {
 }
 
 /// The `response_format` of a reply form, as OpenAI's API has it.
-fn response_format(form: ReplyForm, answer: &Answer<'_>) -> Option<Value> {
+fn response_format(
+    form: ReplyForm,
+    answer: Answer,
+    reply: &BTreeMap<String, String>,
+) -> Option<Value> {
     match form {
         ReplyForm::Text => None,
         ReplyForm::JsonObject => Some(json!({"type": "json_object"})),
         ReplyForm::JsonSchema => {
             let (name, schema) = match answer {
-                Answer::Verdict { fractional, reply } => ("verdict", verdict(*fractional, reply)),
+                Answer::Verdict { fractional } => ("verdict", verdict(fractional, reply)),
                 Answer::Ranking => ("ranking", ranking()),
             };
             Some(json!({
@@ -187,12 +205,12 @@ mod tests {
         let message = |role, content| Message { role, content };
         let shared = [message("system", "grade\n"), message("user", "<paper>")];
         let reply = BTreeMap::from([("reality".to_owned(), "what is there".to_owned())]);
+        let answer = Answer::Verdict { fractional: false };
         let question = Question {
             judge: &judge,
-            form: ReplyForm::JsonSchema,
             prefix: prefix(&judge, &shared),
             messages: vec![message("user", "criterion")],
-            answer: Answer::Verdict { fractional: false, reply: &reply },
+            parameters: parameters(&judge, ReplyForm::JsonSchema, answer, &reply),
             cache_key: Some("key"),
         };
         assert_eq!(body(&question, false).size_hint().exact().map(|bytes| bytes + 25), {
@@ -216,7 +234,8 @@ mod tests {
         assert_eq!(properties["score"]["enum"], json!([0, 1]));
         assert_eq!(properties["reality"]["description"], "what is there");
         assert!(properties["expectations"].get("description").is_none());
-        let ranking = response_format(ReplyForm::JsonSchema, &Answer::Ranking).expect("a schema");
+        let ranking = response_format(ReplyForm::JsonSchema, Answer::Ranking, &reply);
+        let ranking = ranking.expect("a schema");
         let files = &ranking["json_schema"]["schema"]["properties"]["files"];
         assert_eq!(files["items"]["type"], "string");
     }

@@ -1,11 +1,11 @@
 //! The check against endpoints of every temper.
 
-use std::{sync::Mutex, time::Duration};
+use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::json;
-use tribunal_worker::provider::{CallFailure, Finish, Message, Question, Reply};
+use tribunal_worker::provider::{self, CallFailure, Finish, Message, Question, Reply};
 
 use super::*;
 use crate::config::Config;
@@ -21,6 +21,16 @@ type Answer = Result<Reply, CallFailure>;
 #[async_trait]
 impl<F: Fn(&JudgeSpec, usize) -> Answer + Send + Sync> Provider for Fake<F> {
     fn prefix(&self, _: &JudgeSpec, _: &[Message<'_>]) -> Bytes {
+        Bytes::new()
+    }
+
+    fn parameters(
+        &self,
+        _: &JudgeSpec,
+        _: ReplyForm,
+        _: provider::Answer,
+        _: &BTreeMap<String, String>,
+    ) -> Bytes {
         Bytes::new()
     }
 
