@@ -125,6 +125,35 @@ fn a_leaf_that_fails_for_good_is_given_up_with_its_reason() {
 }
 
 #[test]
+fn a_judge_that_falls_silent_is_asked_again() {
+    const LEAVES: u64 = 120;
+    let workspace = workspace(LEAVES as usize);
+    write_labels(&workspace.file("labels.json"), LEAVES as usize, 1.0);
+    let labels = workspace.file("labels.json");
+    let labels = ["--labels", labels.to_str().expect("a path in Unicode"), "--seed", "5"];
+    // Never answered, stopped in mid-body, broken in mid-body, and what `make bench` has besides.
+    let silence = ["--timeout-rate", "0.04", "--stall-rate", "0.04", "--reset-rate", "0.04"];
+    let faults = ["--error-rate", "0.02", "--malformed-rate", "0.02"];
+    let sim = SimProcess::start(&[&labels[..], &silence, &faults].concat());
+    let judge = format!("[judge.silent]\nbase_url = \"{}\"\n", sim.base_url);
+    let judge = format!("{IMPATIENT}{judge}model = \"tribunal-sim\"\ntimeout_s = 1\n");
+    workspace.write("tribunal.toml", &judge);
+    let inputs = ["--rubric", "rubric.json", "--submission", "submission", "--out", "out"];
+    let output = workspace.run(&[&["grade", "--json", "--judge", "silent"][..], &inputs].concat());
+    let (document, stats) = (document(&output), sim.stats());
+    let ungraded = sum(&document["outcomes"]["ungraded"]);
+    assert_exit(&output, if ungraded == 0 { 0 } else { 3 });
+    assert_eq!(number(&document, "/outcomes/graded") + ungraded, LEAVES);
+    for name in ["timeouts", "stalls", "resets"] {
+        assert!(number(&stats, &format!("/{name}")) > 0, "{name} were not tried: {stats}");
+    }
+    let mut scores = Vec::new();
+    graded(&workspace.json("out/scored_tree.json")["tree"], &mut scores);
+    assert_eq!(scores.len() as u64, number(&document, "/outcomes/graded"));
+    assert!(scores.iter().all(|score| *score == 1.0), "a failure became a score: {scores:?}");
+}
+
+#[test]
 fn a_limit_that_is_kept_is_not_hit() {
     let (workspace, sim) = (workspace(60), SimProcess::start(&["--rpm", "1200"]));
     let output = workspace.run_grade(&sim.base_url, &["--rpm", "1200"]);

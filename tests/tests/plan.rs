@@ -88,3 +88,36 @@ fn a_leaf_over_the_window_and_a_category_without_files_are_warned_of() {
     assert!(warnings.contains("Code Development leaves have no evidence"), "{warnings}");
     assert!(number(&planned, "/by_rule") > 0, "nothing was reproduced");
 }
+
+#[test]
+fn a_plan_takes_as_long_as_the_narrowest_limit() {
+    let workspace = Workspace::example();
+    let nowhere = "http://127.0.0.1:9/v1";
+    let planned = plan(&workspace, nowhere, "gpt-4.1", &["--rpm", "29000", "--tpm", "20000"]);
+    let tokens = number(&planned, "/tokens/input") + number(&planned, "/tokens/output");
+    let minutes = planned["time_s"].as_f64().expect("known") / 60.0;
+    assert!((minutes - tokens as f64 / 20_000.0).abs() < 1e-6, "{planned:#}");
+    let assumptions = planned["assumptions"].to_string();
+    assert!(assumptions.contains("29000 requests and 20000 tokens a minute"), "{assumptions}");
+}
+
+#[test]
+fn a_question_larger_than_a_minute_of_the_limit_is_refused_before_anything_is_asked() {
+    let (workspace, sim) = (Workspace::example(), SimProcess::start(&[]));
+    let judge = ["--base-url", &sim.base_url, "--model", "tribunal-sim", "--tpm", "6000"];
+    for command in ["plan", "grade"] {
+        let output = workspace.run(&[&[command][..], &INPUTS, &judge].concat());
+        assert_exit(&output, 2);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        for words in ["leaf #", "can never be asked", "of a limit of 6000 tokens a minute", "--tpm"]
+        {
+            assert!(said.contains(words), "{command}: {said}");
+        }
+    }
+    assert_eq!(sim.requests(), 0);
+    // Nor is a run that was begun under a larger one gone on with.
+    let ample = [&["submit"][..], &INPUTS, &judge[..4]].concat();
+    assert_exit(&workspace.run(&ample), 0);
+    assert_exit(&workspace.run(&[&["grade"][..], &INPUTS, &judge].concat()), 2);
+    assert_eq!(sim.requests(), 0);
+}

@@ -2,7 +2,7 @@
 //!
 //! Owns the order of the measurements and the table. Every grader is the release binary in a
 //! process of its own on one core; the server that answers it runs here, on the others. The
-//! reference is a bare reqwest client that sends bodies of the same size, spliced the same way.
+//! reference is a bare reqwest client that sends one body of the same size again and again.
 
 #![expect(
     clippy::print_stdout,
@@ -10,7 +10,10 @@
     reason = "a benchmark prints what it measured"
 )]
 
+mod faults;
+mod limits;
 mod measure;
+mod prompts;
 mod raw;
 mod scale;
 mod server;
@@ -28,8 +31,13 @@ const FILE: &str = "tribunal-out/bench.md";
 /// A section of the benchmark.
 type Section = fn(&Workload, &mut Table);
 
-const SECTIONS: [(&str, Section); 2] =
-    [("throughput", throughput::measure), ("scale", scale::measure)];
+const SECTIONS: [(&str, Section); 5] = [
+    ("throughput", throughput::measure),
+    ("scale", scale::measure),
+    ("limits", limits::measure),
+    ("faults", faults::measure),
+    ("prompts", prompts::measure),
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).filter(|arg| arg != "--bench").collect();

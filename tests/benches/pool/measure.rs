@@ -35,6 +35,10 @@ pub(crate) struct Used {
     pub(crate) peak_mb: f64,
     /// What it printed.
     pub(crate) stdout: String,
+    /// What it said on standard error.
+    said: String,
+    /// Its exit code; `None` for a signal.
+    code: Option<i64>,
 }
 
 /// Keeps the first core for measured commands: this thread, and all that it starts from now on,
@@ -69,7 +73,7 @@ fn take(cores: &[usize]) {
 ///
 /// When it cannot be run, or fails.
 pub(crate) fn used(command: &Command) -> Used {
-    run(command, &cores()[..1])
+    well(command, run(command, &cores()[..1]))
 }
 
 /// Runs the command on all cores and measures it.
@@ -78,7 +82,21 @@ pub(crate) fn used(command: &Command) -> Used {
 ///
 /// When it cannot be run, or fails.
 pub(crate) fn used_anywhere(command: &Command) -> Used {
-    run(command, cores())
+    well(command, run(command, cores()))
+}
+
+/// Runs the command on the first core and measures it, with whatever code it ends.
+///
+/// # Panics
+///
+/// When it cannot be run.
+pub(crate) fn ended(command: &Command) -> Used {
+    run(command, &cores()[..1])
+}
+
+fn well(command: &Command, used: Used) -> Used {
+    assert_eq!(used.code, Some(0), "{command:?} failed: {}", used.said);
+    used
 }
 
 fn cores() -> &'static [usize] {
@@ -101,12 +119,13 @@ fn run(command: &Command, cores: &[usize]) -> Used {
     let output = outer.stderr(Stdio::inherit()).output().expect("the benchmark starts itself");
     let used: Value = serde_json::from_slice(&output.stdout).expect("it prints what was used");
     let number = |name: &str| used[name].as_f64().expect("a number");
-    assert_eq!(used["code"], 0, "{command:?} failed: {}", used["stderr"]);
     Used {
         wall_s: number("wall_s"),
         cpu_s: number("cpu_s"),
         peak_mb: number("peak_mb"),
         stdout: used["stdout"].as_str().unwrap_or_default().to_owned(),
+        said: used["stderr"].as_str().unwrap_or_default().to_owned(),
+        code: used["code"].as_i64(),
     }
 }
 
