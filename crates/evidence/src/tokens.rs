@@ -62,7 +62,8 @@ impl Vocabulary {
     }
 
     /// Begins to unpack the vocabulary of this name on a thread of its own: that takes a tenth of a
-    /// second, which whoever counts first would wait for.
+    /// second, which whoever counts first would wait for. The memory that it takes for a moment stays
+    /// with that thread: it is for commands that are in a hurry, not for those that run all night.
     pub fn unpack(name: &str) {
         let name = name.to_owned();
         // Should there be no thread to have, who counts first unpacks it.

@@ -10,7 +10,7 @@ use std::sync::{
 };
 
 use tribunal_core::{BlobHash, Prices, Usage};
-use tribunal_evidence::{Counter, Tokenizer as _, Vocabulary, tokens::DEFAULT_VOCABULARY};
+use tribunal_evidence::{Counter, Tokenizer as _, tokens::DEFAULT_VOCABULARY};
 use tribunal_store::{Store, StoreError};
 
 use crate::recorded::ContextError;
@@ -64,7 +64,6 @@ impl Default for Tariff {
 impl Meter {
     /// A meter of this tariff.
     pub fn new(tariff: &Tariff) -> Arc<Meter> {
-        Vocabulary::unpack(&tariff.vocabulary);
         Arc::new(Meter {
             counter: Counter::new(&tariff.vocabulary),
             token_factor: tariff.token_factor,
