@@ -32,6 +32,16 @@ impl Provider for Nobody {
         Bytes::new()
     }
 
+    fn parameters(
+        &self,
+        _: &JudgeSpec,
+        _: ReplyForm,
+        _: Answer,
+        _: &BTreeMap<String, String>,
+    ) -> Bytes {
+        Bytes::new()
+    }
+
     async fn ask(&self, _: &Question<'_>) -> Result<Reply, CallFailure> {
         Err(failure(FailureClass::Transient, None))
     }
