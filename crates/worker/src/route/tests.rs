@@ -18,16 +18,6 @@ struct Nobody;
 
 #[async_trait]
 impl Provider for Nobody {
-    fn parameters(
-        &self,
-        _: &JudgeSpec,
-        _: ReplyForm,
-        _: Answer,
-        _: &BTreeMap<String, String>,
-    ) -> Bytes {
-        Bytes::new()
-    }
-
     fn prefix(&self, _: &JudgeSpec, _: &[Message<'_>]) -> Bytes {
         Bytes::new()
     }
