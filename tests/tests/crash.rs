@@ -125,7 +125,7 @@ fn twenty_kills_change_nothing_and_cost_what_was_in_flight() {
         assert_eq!(number(&status, &format!("/{name}")), count, "{status:#}");
     }
 
-    assert_eq!(files(&workspace).len(), 5, "the kills left something: {:?}", files(&workspace));
+    assert_eq!(files(&workspace).len(), 6, "the kills left something: {:?}", files(&workspace));
 
     let undisturbed = Workspace::generated(LEAVES as usize);
     assert_exit(&undisturbed.run_grade(&sim.base_url, &["--quiet"]), 0);
@@ -270,6 +270,10 @@ fn results_are_whole_or_not_there_when_the_export_is_killed() {
                         LEAVES as usize + 1
                     );
                 }
+                "junit.xml" => {
+                    let text = workspace.read("out/junit.xml");
+                    assert!(text.trim_end().ends_with("</testsuites>"), "it is whole");
+                }
                 "report.html" => {
                     assert!(
                         workspace.read("out/report.html").ends_with("</html>\n"),
@@ -287,6 +291,6 @@ fn results_are_whole_or_not_there_when_the_export_is_killed() {
     assert!(killed_in_mid_export > 0, "no kill of {TRIES} came while files were written");
     let collected = workspace.run(&["collect", &run, "--out", "out", "--quiet"]);
     assert_exit(&collected, 0);
-    assert_eq!(files(&workspace).len(), 5, "nothing temporary is left");
+    assert_eq!(files(&workspace).len(), 6, "nothing temporary is left");
     assert_eq!(sim.requests(), LEAVES);
 }

@@ -130,7 +130,7 @@ pub(crate) async fn begin(
     let known = Known::of(store, &draft.spec.id(), fresh).await?;
     let begun = known.begun.is_some();
     // A run that goes on may do so under other limits of tokens.
-    let limited = judge.limits_of_all().each().any(|(meter, _)| meter != Meter::Requests);
+    let limited = judge.widest_limits().each().any(|(meter, _)| meter != Meter::Requests);
     if !begun || limited {
         let questions = questions::questions(&draft, judge, store, Some(known)).await?;
         let (reply, _) = questions::reply(judge, questions::history(store, judge).await?);

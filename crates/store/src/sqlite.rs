@@ -6,7 +6,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -56,9 +56,12 @@ mod share;
 mod turn;
 mod writer;
 
+pub use open::SqliteOptions;
+
 use budget::{NewReservation, NewSettlement};
 use lock::WorkerLocks;
 use outcome::{NewFailure, NewRelease};
+use place::beside;
 use puts::Puts;
 use request::{Answer, ClaimRequest, Request};
 use turn::Turn;
@@ -83,18 +86,6 @@ pub struct SqliteStore {
     puts: Puts,
     /// How a connection is made for what cannot be done in the writer's transactions.
     connect: SqliteConnectOptions,
-}
-
-/// How a store is opened.
-#[derive(Clone, Debug)]
-pub struct SqliteOptions {
-    /// The most pages (of 4096 bytes) that the file may grow to; `None` for SQLite's own limit.
-    /// Beyond it every write is [`StoreError::Full`].
-    pub max_pages: Option<u32>,
-    /// Connections that read, at most; at least 1.
-    pub readers: u32,
-    /// How long another process's transaction is waited for before [`StoreError::Busy`].
-    pub busy_timeout: Duration,
 }
 
 // === impl SqliteStore ===
@@ -189,9 +180,7 @@ impl Store for SqliteStore {
         vocabulary: &str,
         texts: &[BlobHash],
     ) -> Result<Vec<Option<u64>>, StoreError> {
-        let known = counts::known(&self.readers, vocabulary, texts).await;
-        let known = known.map_err(|e| self.error(e))?;
-        Ok(texts.iter().map(|text| known.get(text).copied()).collect())
+        counts::known(&self.readers, vocabulary, texts).await.map_err(|e| self.error(e))
     }
 
     async fn put_token_counts(
@@ -505,12 +494,4 @@ impl Store for SqliteStore {
 /// Whole milliseconds.
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// The path of a file beside the store: `<store>.<what>`.
-fn beside(store: &Path, what: &str) -> PathBuf {
-    let mut path = store.as_os_str().to_owned();
-    path.push(".");
-    path.push(what);
-    path.into()
 }

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, ffi::OsString, num::NonZeroU32, time::Duration}
 
 use secrecy::SecretString;
 use tribunal_core::{JudgeSpec, ReplyForm, run::BUILTIN_SIM_URL};
-use tribunal_store::QuotaLimits;
+use tribunal_store::{Meter, QuotaLimits};
 
 use self::endpoints::{EndpointSettings, ResolvedEndpoint};
 pub(super) use self::rules::read;
@@ -321,22 +321,25 @@ impl ResolvedJudge {
         limits(self.requests_per_minute, self.tokens_per_minute)
     }
 
-    /// The limits of each of its endpoints, its own first.
-    pub(crate) fn limits_of_each(&self) -> impl Iterator<Item = QuotaLimits> {
-        std::iter::once(self.limits()).chain(self.further.iter().map(ResolvedEndpoint::limits))
+    /// What all its endpoints take together in a minute; `None` where one has no limit of ours.
+    pub(crate) fn limits_of_all(&self) -> QuotaLimits {
+        self.over_all(std::ops::Add::add)
     }
 
-    /// What all its endpoints take together; no limit where one of them has none of ours.
-    pub(crate) fn limits_of_all(&self) -> QuotaLimits {
-        let together = |limit: fn(&QuotaLimits) -> Option<f64>| -> Option<f64> {
-            self.limits_of_each().map(|limits| limit(&limits)).sum()
-        };
-        QuotaLimits {
-            requests: together(|limits| limits.requests),
-            tokens: together(|limits| limits.tokens),
-            input_tokens: together(|limits| limits.input_tokens),
-            output_tokens: together(|limits| limits.output_tokens),
+    /// What one of its endpoints takes in a minute at most; `None` where one has no limit of ours.
+    pub(crate) fn widest_limits(&self) -> QuotaLimits {
+        self.over_all(f64::max)
+    }
+
+    fn over_all(&self, join: impl Fn(f64, f64) -> f64) -> QuotaLimits {
+        let mut all = self.limits();
+        for further in self.further.iter().map(ResolvedEndpoint::limits) {
+            for meter in Meter::ALL {
+                let joined = all.on(meter).zip(further.on(meter)).map(|(a, b)| join(a, b));
+                *all.on_mut(meter) = joined;
+            }
         }
+        all
     }
 
     /// Lays rates over those of every endpoint.

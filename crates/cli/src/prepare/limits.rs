@@ -8,22 +8,12 @@ use std::fmt::Display;
 use anyhow::bail;
 use tribunal_store::{Meter, QuotaLimits, Spend};
 
-/// Makes sure that one call with so much fits into a minute of every limit of one endpoint.
+/// Makes sure that one call with so much fits into a minute of every limit.
 ///
 /// # Errors
 ///
-/// It fits none: the leaf, what it needs, the first endpoint's limit, and what to do.
-pub(crate) fn check(
-    endpoints: &[QuotaLimits],
-    call: Spend,
-    leaf: impl Display,
-) -> anyhow::Result<()> {
-    let mut found = endpoints.iter().map(|limits| check_one(limits, call, &leaf));
-    let Some(first) = found.next() else { return Ok(()) };
-    if first.is_ok() || found.any(|other| other.is_ok()) { Ok(()) } else { first }
-}
-
-fn check_one(limits: &QuotaLimits, call: Spend, leaf: impl Display) -> anyhow::Result<()> {
+/// It does not: the leaf, what it needs, the limit, and what to do.
+pub(crate) fn check(limits: &QuotaLimits, call: Spend, leaf: impl Display) -> anyhow::Result<()> {
     for (meter, limit) in limits.each() {
         let needs = call.on(meter);
         if needs as f64 > limit {
@@ -60,16 +50,14 @@ mod tests {
         let limits =
             |tokens, input_tokens| QuotaLimits { tokens, input_tokens, ..QuotaLimits::default() };
         let call = Spend::call(9_600, 500);
-        assert!(check(&[QuotaLimits::default()], call, "#1").is_ok());
-        assert!(check(&[limits(Some(10_100.0), Some(9_600.0))], call, "#1").is_ok());
-        let small = limits(Some(10_000.0), None);
-        assert!(check(&[small, QuotaLimits::default()], call, "#7").is_ok(), "one endpoint does");
-        let over = check(&[small], call, "#7").expect_err("too large");
+        assert!(check(&QuotaLimits::default(), call, "#1").is_ok());
+        assert!(check(&limits(Some(10_100.0), Some(9_600.0)), call, "#1").is_ok());
+        let over = check(&limits(Some(10_000.0), None), call, "#7").expect_err("too large");
         let over = over.to_string();
         for words in ["leaf #7", "10100 tokens of a limit of 10000 tokens", "--tpm"] {
             assert!(over.contains(words), "{over}");
         }
-        let over = check(&[limits(None, Some(9_000.0))], call, "#7").expect_err("too large");
+        let over = check(&limits(None, Some(9_000.0)), call, "#7").expect_err("too large");
         assert!(over.to_string().contains("9600 input tokens"), "{over}");
     }
 }

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tribunal_core::{Category, LeafTask, Outcome, RunId, UngradedReason};
 use tribunal_evidence::{Evidence, Tokenizer};
-use tribunal_store::{QuotaLimits, Spend, Store};
+use tribunal_store::{Spend, Store};
 use tribunal_worker::{
     meter,
     prompt::{self, RunPrompts},
@@ -188,7 +188,7 @@ pub(crate) async fn questions(
     let canaries: Vec<Category> =
         draft.spec.canaries.iter().map(|canary| canary.category).collect();
     let window = facts.prompt_tokens(judge.spec.max_output_tokens);
-    let limits: Vec<QuotaLimits> = judge.limits_of_each().collect();
+    let limits = judge.widest_limits();
     let answer = (ASSUMED_REPLY as u64).min(u64::from(judge.spec.max_output_tokens));
     let mut categories: BTreeMap<Category, PlannedCategory> = BTreeMap::new();
     let mut groups: BTreeMap<Category, Group> = BTreeMap::new();

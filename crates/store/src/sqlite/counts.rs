@@ -19,17 +19,17 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS token_counts (
     PRIMARY KEY (vocabulary, text)
 ) STRICT, WITHOUT ROWID";
 
-/// The counts of these texts that are remembered.
+/// The count of each of these texts that is remembered.
 pub(super) async fn known(
     pool: &SqlitePool,
     vocabulary: &str,
     texts: &[BlobHash],
-) -> Result<HashMap<BlobHash, u64>, sqlx::Error> {
-    let mut known = HashMap::new();
+) -> Result<Vec<Option<u64>>, sqlx::Error> {
     let table = sqlx::query("SELECT 1 FROM sqlite_master WHERE name = 'token_counts'");
     if table.fetch_optional(pool).await?.is_none() {
-        return Ok(known);
+        return Ok(vec![None; texts.len()]);
     }
+    let mut known = HashMap::new();
     for slice in slices(texts) {
         let mut query = with_rows(
             "text",
@@ -46,7 +46,7 @@ pub(super) async fn known(
                 .extend(BlobHash::from_slice(row.try_get(0)?).map(|h| (h, tokens.cast_unsigned())));
         }
     }
-    Ok(known)
+    Ok(texts.iter().map(|text| known.get(text).copied()).collect())
 }
 
 /// Remembers these counts.

@@ -14,11 +14,23 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
 
-use super::{SqliteOptions, ballast, batch, error, place, schema};
+use super::{ballast, batch, error, place, schema};
 use crate::error::StoreError;
 
 /// The oldest SQLite without the bug that could lose a commit when the log was reset.
 const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct SqliteOptions {
+    /// The most pages (of 4096 bytes) that the file may grow to; `None` for SQLite's own limit.
+    /// Beyond it every write is [`StoreError::Full`].
+    pub max_pages: Option<u32>,
+    /// Connections that read, at most; at least 1.
+    pub readers: u32,
+    /// How long another process's transaction is waited for before [`StoreError::Busy`].
+    pub busy_timeout: Duration,
+}
 
 /// An opened store.
 pub(super) struct Opened {

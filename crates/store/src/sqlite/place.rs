@@ -169,3 +169,11 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
     }
 }
+
+/// The path of a file beside the store: `<store>.<what>`.
+pub(super) fn beside(store: &Path, what: &str) -> PathBuf {
+    let mut path = store.as_os_str().to_owned();
+    path.push(".");
+    path.push(what);
+    path.into()
+}

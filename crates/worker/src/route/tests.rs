@@ -18,6 +18,10 @@ struct Nobody;
 
 #[async_trait]
 impl Provider for Nobody {
+    fn prefix(&self, _: &JudgeSpec, _: &[Message<'_>]) -> Bytes {
+        Bytes::new()
+    }
+
     fn parameters(
         &self,
         _: &JudgeSpec,
@@ -25,10 +29,6 @@ impl Provider for Nobody {
         _: Answer,
         _: &BTreeMap<String, String>,
     ) -> Bytes {
-        Bytes::new()
-    }
-
-    fn prefix(&self, _: &JudgeSpec, _: &[Message<'_>]) -> Bytes {
         Bytes::new()
     }
 
