@@ -1,8 +1,7 @@
 //! The store in memory: the contract at its plainest.
 //!
 //! Owns the meaning that every engine is compared with. One lock, plain maps, no index, no
-//! cleverness: where this and an engine disagree, one of them is wrong, and this one is easy to
-//! read. It keeps nothing beyond the process and is not meant for large runs.
+//! cleverness: where this and an engine disagree, one of them is wrong. It is not for large runs.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -181,7 +181,8 @@ pub async fn a_task_ages_from_its_first_claim(engine: &dyn Engine) {
     let claim = bench.claim_one().await;
     assert_eq!(claim.age, Duration::from_millis(500));
     let (run, position, sample, lease) = key(&claim);
-    let released = bench.store.release(vec![(run, position, sample, lease, Vec::new())]).await;
+    let called = vec![attempt(Some(FailureClass::Transient))];
+    let released = bench.store.release(vec![(run, position, sample, lease, called)]).await;
     released.expect("release");
     bench.clock.advance(100);
     let claim = bench.claim_one().await;
