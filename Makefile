@@ -24,7 +24,7 @@ demo:
 test:
 	$(CARGO) build --workspace --all-features --bins
 	if $(CARGO) nextest --version >/dev/null 2>&1; \
-	    then $(CARGO) nextest run --workspace --all-features; \
+	    then $(CARGO) nextest run --workspace --all-features --no-fail-fast; \
 	    else $(CARGO) test --workspace --all-features --all-targets; fi
 	$(CARGO) test --workspace --all-features --doc
 

@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Output},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::wait_until;
 
@@ -68,13 +68,36 @@ impl Running {
         self.signal(Signal::TERM);
     }
 
-    /// Sends SIGSTOP: it stands still until [`Running::wake`].
+    /// Sends SIGSTOP: it stands still until [`Running::wake`]. Never in the middle of a write to an
+    /// `SQLite` store: whoever sleeps with that lock holds up everybody, as `SQLite` means it.
     ///
     /// # Panics
     ///
-    /// When it cannot be sent.
+    /// When it cannot be sent, or the process is never seen without the lock.
     pub fn freeze(&self) {
-        self.signal(Signal::STOP);
+        wait_until("it is between two writes", || {
+            self.signal(Signal::STOP);
+            let stopped = waitpid(Some(Pid::from_child(&self.child)), WaitOptions::UNTRACED);
+            assert!(stopped.is_ok_and(|ends| ends.is_some_and(|(_, status)| status.stopped())));
+            let between = !self.writes_to_sqlite();
+            if !between {
+                self.wake();
+            }
+            between
+        });
+    }
+
+    /// Whether it holds the write lock of a store: byte 120 of the `-shm` file (`WAL_WRITE_LOCK`,
+    /// <https://sqlite.org/walformat.html#locks>).
+    fn writes_to_sqlite(&self) -> bool {
+        let pid = self.child.id().to_string();
+        let locks = std::fs::read_to_string("/proc/locks").expect("the system's locks");
+        let fields = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        locks.lines().map(fields).any(|lock| {
+            lock.iter().any(|field| field == "WRITE")
+                && lock.contains(&pid)
+                && lock.iter().rev().take(2).all(|byte| byte == "120")
+        })
     }
 
     /// Sends SIGCONT.

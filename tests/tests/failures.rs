@@ -51,13 +51,19 @@ fn graded(node: &Value, scores: &mut Vec<f64>) {
     }
 }
 
+/// A workspace of so many leaves, and the file that says that all of them are fulfilled.
+fn labelled(leaves: usize) -> (Workspace, String) {
+    let workspace = workspace(leaves);
+    let labels = workspace.file("labels.json");
+    write_labels(&labels, leaves, 1.0);
+    (workspace, labels.to_str().expect("a path in Unicode").to_owned())
+}
+
 #[test]
 fn a_judge_with_every_fault_grades_or_says_why_not() {
     const LEAVES: u64 = 120;
-    let workspace = workspace(LEAVES as usize);
-    write_labels(&workspace.file("labels.json"), LEAVES as usize, 1.0);
-    let labels = workspace.file("labels.json");
-    let labels = ["--labels", labels.to_str().expect("a path in Unicode"), "--seed", "7"];
+    let (workspace, labels) = labelled(LEAVES as usize);
+    let labels = ["--labels", &labels, "--seed", "7"];
     let faults = ["--error-rate", "0.2", "--malformed-rate", "0.1", "--refusal-rate", "0.05"];
     let sim = SimProcess::start(&[&labels[..], &faults[..], &["--reset-rate", "0.05"]].concat());
     let output = workspace.run_grade(&sim.base_url, &[]);
@@ -127,10 +133,8 @@ fn a_leaf_that_fails_for_good_is_given_up_with_its_reason() {
 #[test]
 fn a_judge_that_falls_silent_is_asked_again() {
     const LEAVES: u64 = 120;
-    let workspace = workspace(LEAVES as usize);
-    write_labels(&workspace.file("labels.json"), LEAVES as usize, 1.0);
-    let labels = workspace.file("labels.json");
-    let labels = ["--labels", labels.to_str().expect("a path in Unicode"), "--seed", "5"];
+    let (workspace, labels) = labelled(LEAVES as usize);
+    let labels = ["--labels", &labels, "--seed", "5"];
     // Never answered, stopped in mid-body, broken in mid-body, and what `make bench` has besides.
     let silence = ["--timeout-rate", "0.04", "--stall-rate", "0.04", "--reset-rate", "0.04"];
     let faults = ["--error-rate", "0.02", "--malformed-rate", "0.02"];

@@ -273,3 +273,22 @@ fn results_that_were_not_reproduced_are_graded_by_rule() {
     });
     assert_eq!(by_rule, BY_RULE);
 }
+
+#[test]
+fn a_cut_tree_says_which_scores_are_approximations() {
+    let (workspace, sim) = (Workspace::example(), SimProcess::start(&[]));
+    let tree = |options: &[&str]| {
+        let graded = workspace.run_grade(&sim.base_url, options);
+        assert_exit(&graded, 0);
+        let run = document(&graded)["run"].as_str().expect("a run").to_owned();
+        let shown = workspace.run(&["collect", &run, "--out", "out", "--tree"]);
+        let marks = String::from_utf8_lossy(&shown.stdout).matches("[approximate]").count();
+        (workspace.json("out/scored_tree.json")["tree"].clone(), marks)
+    };
+    let (cut, marks) = tree(&["--max-depth", "2"]);
+    let groups = cut["sub_tasks"].as_array().expect("groups");
+    assert_eq!((cut["approximate"].as_bool(), groups.len(), marks), (Some(true), 4, 4));
+    assert!(groups.iter().all(|group| group["approximate"] == true), "{groups:#?}");
+    let (whole, marks) = tree(&[]);
+    assert_eq!((whole["approximate"].as_bool(), marks), (Some(false), 0));
+}

@@ -28,6 +28,13 @@ pub(crate) struct InputArgs {
     /// Hints for the judge alone
     #[arg(long, value_name = "FILE")]
     pub(crate) judge_addendum: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) options: OptionArgs,
+}
+
+/// How it is graded.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct OptionArgs {
     /// Grade Code Development leaves only
     #[arg(long)]
     pub(crate) code_only: bool,
@@ -127,7 +134,7 @@ pub(crate) fn weight(text: &str) -> Result<Weight, String> {
 
 // === flags as config values ===
 
-impl InputArgs {
+impl OptionArgs {
     /// The values that the flags lay over the config.
     pub(crate) fn flags(&self) -> Vec<FlagValue<'static>> {
         let canaries = self.canaries.map(i64::from);

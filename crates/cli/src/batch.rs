@@ -15,7 +15,7 @@ use tribunal_core::{Rubric, RunId, ids::FieldHasher, run::GradeOptions};
 use tribunal_store::Store;
 
 use crate::{
-    args::InputArgs,
+    args::{InputArgs, OptionArgs},
     budget::BudgetArgs,
     config::{Config, judge::ResolvedJudge},
     prepare,
@@ -24,19 +24,6 @@ use crate::{
         refuse, rubric,
     },
 };
-
-/// What holds for every row.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct BatchOptions {
-    /// Grade Code Development leaves only.
-    pub(crate) code_only: bool,
-    /// Leaves of Dataset and Model Acquisition weigh 0.
-    pub(crate) resources_provided: bool,
-    /// Grade nodes at this depth as one.
-    pub(crate) max_depth: Option<u32>,
-    /// Start every run anew.
-    pub(crate) fresh: bool,
-}
 
 /// A checked row.
 pub(crate) struct Job {
@@ -72,7 +59,7 @@ pub(crate) struct BegunRun {
 /// # Errors
 ///
 /// The manifest cannot be read, or rows are bad: all of them at once.
-pub(crate) fn jobs(path: &std::path::Path, options: &BatchOptions) -> anyhow::Result<Vec<Job>> {
+pub(crate) fn jobs(path: &std::path::Path, options: &OptionArgs) -> anyhow::Result<Vec<Job>> {
     let Manifest { rows, mut problems } = Manifest::read(path)?;
     let mut jobs = Vec::with_capacity(rows.len());
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
@@ -93,7 +80,7 @@ pub(crate) fn jobs(path: &std::path::Path, options: &BatchOptions) -> anyhow::Re
     Ok(jobs)
 }
 
-fn job(row: &Row, options: &BatchOptions) -> anyhow::Result<Work> {
+fn job(row: &Row, options: &OptionArgs) -> anyhow::Result<Work> {
     let is_there = |path: &Option<PathBuf>, noun: &str| match path {
         Some(path) if !path.is_file() => {
             Err(anyhow::anyhow!("the {noun} {} is not there", path.display()))
@@ -141,13 +128,11 @@ fn job(row: &Row, options: &BatchOptions) -> anyhow::Result<Work> {
         paper: row.paper.clone(),
         addendum: row.addendum.clone(),
         judge_addendum: row.judge_addendum.clone(),
-        code_only: grade.code_only,
-        resources_provided: grade.resources_provided,
-        max_depth: options.max_depth,
-        prompt_set: None,
-        selection: None,
-        canaries: None,
-        fresh: options.fresh,
+        options: OptionArgs {
+            code_only: grade.code_only,
+            resources_provided: grade.resources_provided,
+            ..options.clone()
+        },
     })))
 }
 
@@ -171,7 +156,7 @@ pub(crate) async fn begin(
             continue;
         };
         match prepare::draft(inputs, config, judge, store).await {
-            Ok(draft) => drafts.push(Some((draft, inputs.fresh))),
+            Ok(draft) => drafts.push(Some((draft, inputs.options.fresh))),
             Err(error) => problems.push(format!("{}: {error:#}", job.at)),
         }
     }

@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use tribunal_core::{BlobHash, ReplyForm, RunId, verdict::Shown};
-use tribunal_evidence::{Evidence, FileRecord, FileState, ShownFile, pool::PoolFile};
+use tribunal_evidence::{Evidence, FileRecord, ShownFile, pool::PoolFile};
 use tribunal_report::{
     model::{Exhibit, ExhibitFile, Leaf, SharedExhibit, Source},
     read::Exhibits,
@@ -164,10 +164,6 @@ fn of_pool(file: PoolFile) -> ExhibitFile {
 
 fn of_record(record: FileRecord) -> ExhibitFile {
     let FileRecord { path, state, reason, bytes, tokens, tokens_cut } = record;
-    let state = match state {
-        FileState::Shown => "shown",
-        FileState::Truncated => "truncated",
-        FileState::Omitted => "omitted",
-    };
+    let state = state.name();
     ExhibitFile { path, state, reason, bytes, tokens, tokens_cut }
 }

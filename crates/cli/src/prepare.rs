@@ -111,7 +111,7 @@ pub(crate) async fn prepare(
     store: &Arc<dyn Store>,
 ) -> anyhow::Result<Prepared> {
     let draft = draft(inputs, config, judge, store).await?;
-    begin(draft, judge, budget, inputs.fresh, store).await
+    begin(draft, judge, budget, inputs.options.fresh, store).await
 }
 
 /// Records a drafted run with its budget and enqueues its tasks.
@@ -166,9 +166,9 @@ pub(crate) async fn draft(
     let rubric_bytes = read("rubric", "--rubric", &inputs.rubric)?;
     let parsed = Rubric::parse(&inputs.rubric.display().to_string(), &rubric_bytes)?;
     let options = GradeOptions {
-        code_only: inputs.code_only,
-        resources_provided: inputs.resources_provided,
-        max_depth: inputs.max_depth,
+        code_only: inputs.options.code_only,
+        resources_provided: inputs.options.resources_provided,
+        max_depth: inputs.options.max_depth,
     };
     let uncut = options.uncut(&parsed);
     let rubric = options.apply(parsed).with_context(|| {

@@ -108,7 +108,13 @@ pub fn scored_tree(collected: &Collected, style: TextStyle, max_depth: Option<u3
         TreeLine {
             left: format!("{shown:<10} {:>5.1}%", shares[index] * 100.0),
             mark: mark.to_owned(),
-            right: reason.map_or_else(String::new, |reason| format!("[{reason}]")),
+            right: match reason {
+                Some(reason) => format!("[{reason}]"),
+                None if node.is_leaf() && rubric.is_approximate(index) => {
+                    "[approximate]".to_owned()
+                }
+                None => String::new(),
+            },
         }
     });
     format!("{:<10} {:>6}\n{drawn}", "score", "share")

@@ -126,6 +126,14 @@ impl Rubric {
         })
     }
 
+    /// Whether the score of the node at `index` approximates the one that its leaves would give: it, or
+    /// a node below it, was cut and is graded as one.
+    pub fn is_approximate(&self, index: usize) -> bool {
+        let cut =
+            |node: &Node| node.is_leaf() && node.category.is_some_and(Category::is_fractional);
+        self.nodes[index..self.end(index)].iter().any(cut)
+    }
+
     /// One past the last node below the node at `index`.
     pub fn end(&self, index: usize) -> usize {
         self.nodes[index].end as usize

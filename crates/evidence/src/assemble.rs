@@ -34,6 +34,19 @@ pub enum FileState {
     Omitted,
 }
 
+// === impl FileState ===
+
+impl FileState {
+    /// What it is called in documents and on pages.
+    pub fn name(self) -> &'static str {
+        match self {
+            FileState::Shown => "shown",
+            FileState::Truncated => "truncated",
+            FileState::Omitted => "omitted",
+        }
+    }
+}
+
 /// The record of a file of the view.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRecord {

@@ -314,16 +314,24 @@ fn by_category(columns: &[Column], categories: &[Category]) -> String {
     plot::dots("Scores by category; lines from lower to upper bound", &series, &rows)
 }
 
-/// Scores against the time when the runs began, in days since the first; `None` below two runs.
+/// Scores against the time when the runs began, since the first; `None` below two runs, or where all
+/// began at about the same time.
 fn over_time(columns: &[Column]) -> Option<String> {
     let time = |c: &Column| c.created_at.as_ref()?.parse::<jiff::Timestamp>().ok();
     let first = columns.iter().filter_map(time).min()?;
+    let span = columns.iter().filter_map(time).max()?.duration_since(first).as_secs_f64();
+    let (unit, seconds) = match span {
+        ..60.0 => return None,
+        ..7_200.0 => ("minutes", 60.0),
+        ..172_800.0 => ("hours", 3_600.0),
+        _ => ("days", 86_400.0),
+    };
     let point = |c: &Column| {
-        let x = time(c)?.duration_since(first).as_secs_f64() / 86_400.0;
+        let x = time(c)?.duration_since(first).as_secs_f64() / seconds;
         Some(Point { name: c.letter.to_string(), x, y: c.root.score? })
     };
     let points: Vec<Point> = columns.iter().filter_map(point).collect();
-    let plot = |points: &[Point]| plot::scatter("Scores over time", "days", "root", points);
+    let plot = |points: &[Point]| plot::scatter("Scores over time", unit, "root", points);
     (points.len() >= 2).then(|| plot(&points))
 }
 

@@ -89,7 +89,8 @@ pub fn scatter(title: &str, x_axis: &str, y_axis: &str, points: &[Point]) -> Str
         let low = points.iter().map(values).fold(f64::INFINITY, f64::min);
         let high = points.iter().map(values).fold(f64::NEG_INFINITY, f64::max);
         let room = if high > low { (high - low) * 0.08 } else { high.abs().max(1.0) * 0.05 };
-        (low - room, high + room)
+        // No cost and no time is negative.
+        (if low >= 0.0 { (low - room).max(0.0) } else { low - room }, high + room)
     };
     let (x_range, y_range) = (range(&|p| p.x), range(&|p| p.y));
     let x =

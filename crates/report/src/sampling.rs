@@ -6,6 +6,7 @@ use serde::Serialize;
 use tribunal_audit::metric::interval::{
     Interval,
     cluster::{ClusterSum, clustered},
+    wilson::wilson,
 };
 
 /// The level of every interval on a page.
@@ -23,7 +24,9 @@ pub(crate) struct Sampled {
 }
 
 /// The mean of `(weight, value)` and its interval within `range`, leaves taken as drawn one by one;
-/// `None` with fewer than two leaves of weight.
+/// `None` with fewer than two leaves of weight. Where all are at one end of a score's range their
+/// spread says nothing, and Wilson's interval of so many equal leaves stands for it (Kish's effective
+/// number: the square of the weights' sum by the sum of their squares).
 pub(crate) fn sampled(
     leaves: impl IntoIterator<Item = (f64, f64)>,
     range: (f64, f64),
@@ -33,7 +36,14 @@ pub(crate) fn sampled(
         .map(|(weight, value)| ClusterSum { hits: weight * value, total: weight })
         .collect();
     let estimate = clustered(&sums)?;
-    let Interval { low, high } = estimate.interval(LEVEL).within(range);
+    let end = |end: f64| range == (0.0, 1.0) && estimate.mean == end;
+    let Interval { low, high } = if end(0.0) || end(1.0) {
+        let total = |power: i32| sums.iter().map(|leaf| leaf.total.powi(power)).sum::<f64>();
+        let effective = (total(1).powi(2) / total(2)).floor().max(1.0) as u64;
+        wilson(if end(1.0) { effective } else { 0 }, effective, LEVEL)?
+    } else {
+        estimate.interval(LEVEL).within(range)
+    };
     Some(Sampled { mean: estimate.mean, low, high })
 }
 
@@ -51,6 +61,8 @@ mod tests {
             made.high - made.low
         };
         assert!(half(100) < half(10) && half(10) < half(4));
+        let passed = sampled([(1.0, 1.0); 29], (0.0, 1.0)).unwrap();
+        assert!(passed.high == 1.0 && (passed.low - 0.883).abs() < 0.001, "{passed:?}");
         assert_eq!(sampled([(1.0, 1.0)], (0.0, 1.0)), None);
         assert_eq!(sampled([(1.0, 1.0), (0.0, 1.0)], (0.0, 1.0)), None, "one has no weight");
     }

@@ -1,8 +1,7 @@
 //! The store in memory: the contract at its plainest.
 //!
 //! Owns the meaning that every engine is compared with. One lock, plain maps, no index, no
-//! cleverness: where this and an engine disagree, one of them is wrong, and this one is easy to
-//! read. It keeps nothing beyond the process and is not meant for large runs.
+//! cleverness: where this and an engine disagree, one of them is wrong. It is not for large runs.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,8 +11,8 @@ use std::{
 
 use async_trait::async_trait;
 use tribunal_core::{
-    Attempt, BlobHash, CallKind, ContentKey, FailureClass, LeafTask, LeaseId, Outcome, RunId,
-    RunState, UngradedReason, WorkerId,
+    Attempt, BlobHash, ContentKey, FailureClass, LeafTask, LeaseId, Outcome, RunId, RunState,
+    UngradedReason, WorkerId,
 };
 
 use crate::{
@@ -395,40 +394,7 @@ impl Store for ModelStore {
         let mut tables = self.tables();
         let spending = tables.spending(run);
         let run = tables.run(run)?;
-        let mut totals = RunTotals { spending, ..RunTotals::default() };
-        let mut last_verdict_ms = None;
-        for task in run.tasks.values() {
-            for attempt in &task.attempts {
-                totals.usage += attempt.usage;
-                let of_kind = totals.by_kind.entry(attempt.kind).or_default();
-                of_kind.calls += 1;
-                of_kind.usage += attempt.usage;
-                if let Some(possible) = attempt.possible {
-                    totals.possible.calls += 1;
-                    totals.possible.usage += possible.usage;
-                }
-                let count = match (attempt.class, attempt.kind) {
-                    (Some(FailureClass::Throttled), _) => &mut totals.rejected,
-                    (Some(_), _) => &mut totals.failed,
-                    (None, CallKind::Judge) => &mut totals.judge_calls,
-                    (None, CallKind::Rank) => &mut totals.rank_calls,
-                    (None, CallKind::Repair) => &mut totals.repair_calls,
-                };
-                *count += 1;
-            }
-            if let State::Done { verdict, stored_ms, .. } = &task.state {
-                last_verdict_ms = last_verdict_ms.max(Some(*stored_ms));
-                totals.any_simulated |= verdict.simulated;
-                if verdict.outcome.score().is_some() {
-                    totals.graded += 1;
-                    let source = verdict.source.name().to_owned();
-                    *totals.by_source.entry(source).or_default() += 1;
-                }
-            }
-        }
-        let span = run.first_claim_ms.zip(last_verdict_ms);
-        totals.wall_ms = span.map_or(0, |(first, last)| u64::try_from(last - first).unwrap_or(0));
-        Ok(totals)
+        Ok(RunTotals { spending, ..run.totals() })
     }
 
     async fn reusable(&self, keys: Vec<ContentKey>) -> Result<Vec<bool>, StoreError> {

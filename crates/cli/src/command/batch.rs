@@ -19,9 +19,9 @@ use tribunal_store::Store;
 use tribunal_worker::Scope;
 
 use crate::{
-    args::{JudgeArgs, PoolArgs, StoreArgs},
+    args::{JudgeArgs, OptionArgs, PoolArgs, StoreArgs},
     batch::{
-        self, BatchOptions, BegunRun, Job, Work,
+        self, BegunRun, Job, Work,
         document::{BatchDocument, BatchRow},
     },
     command::{Context, plan},
@@ -40,21 +40,8 @@ pub(crate) struct BatchArgs {
     /// Say what it would ask and cost, and call nobody
     #[arg(long)]
     plan: bool,
-    /// Grade Code Development leaves only
-    #[arg(long)]
-    code_only: bool,
-    /// Leaves of Dataset and Model Acquisition weigh 0
-    #[arg(long)]
-    resources_provided: bool,
-    /// Grade nodes at this depth as one, over all below them; the root is at depth 1
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    max_depth: Option<u32>,
-    /// The prompt set: a built-in name or a folder [default: the config's `run.prompt_set`]
-    #[arg(long, value_name = "NAME|DIR")]
-    prompt_set: Option<String>,
-    /// Start anew, though the same inputs were graded before
-    #[arg(long)]
-    fresh: bool,
+    #[command(flatten)]
+    options: OptionArgs,
     #[command(flatten)]
     judge: JudgeArgs,
     #[command(flatten)]
@@ -94,18 +81,10 @@ struct Sum {
 ///
 /// The manifest has bad rows, or the config, the store or the output folder cannot be used.
 pub(crate) async fn run(args: BatchArgs, context: &Context) -> anyhow::Result<Exit> {
-    let set = args.prompt_set.clone();
-    let set = set.map(|set| ("run.prompt_set", set.into(), "--prompt-set"));
-    let flags: Vec<_> = set.into_iter().collect();
-    let config = context.load(&[flags, args.store.flags(), args.pool.flags()].concat())?;
+    let flags = [args.options.flags(), args.store.flags(), args.pool.flags()].concat();
+    let config = context.load(&flags)?;
     let judge = prepare::judge(&args.judge, args.pool.rates, &config)?;
-    let options = BatchOptions {
-        code_only: args.code_only,
-        resources_provided: args.resources_provided,
-        max_depth: args.max_depth,
-        fresh: args.fresh,
-    };
-    let jobs = batch::jobs(&args.manifest, &options)?;
+    let jobs = batch::jobs(&args.manifest, &args.options)?;
     if args.plan {
         let inputs = jobs.iter().filter_map(|job| match &job.work {
             Work::Judge(inputs) => Some((job.at.as_str(), &**inputs)),

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tribunal_collector::{sanitize_line, text::thousands};
 use tribunal_core::{Category, SelectionMethod};
 use tribunal_evidence::{
-    Evidence, FileRecord, FileState, PartRecord, Snapshot,
+    Evidence, FileRecord, PartRecord, Snapshot,
     snapshot::{REPRODUCE_LOG, REPRODUCTION_TIME},
 };
 use tribunal_store::{ModelStore, Store, SystemClock};
@@ -255,11 +255,7 @@ impl CategoryDocument {
 impl From<FileRecord> for FileDocument {
     fn from(record: FileRecord) -> Self {
         let FileRecord { path, state, reason, bytes, tokens, tokens_cut } = record;
-        let state = match state {
-            FileState::Shown => "shown",
-            FileState::Truncated => "truncated",
-            FileState::Omitted => "omitted",
-        };
+        let state = state.name();
         FileDocument { path, state, reason, bytes, tokens, tokens_cut }
     }
 }
@@ -358,6 +354,8 @@ pub(crate) fn file_lines(files: &[FileDocument]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tribunal_evidence::FileState;
+
     use super::*;
 
     #[test]

@@ -63,7 +63,7 @@ pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Ex
     let GradeArgs { inputs, judge, store, share, pool, budget, calibration, out, tree, fail_under } =
         args;
     let calibration = calibration.read()?;
-    let config = context.load(&[inputs.flags(), store.flags(), pool.flags()].concat())?;
+    let config = context.load(&[inputs.options.flags(), store.flags(), pool.flags()].concat())?;
     let judge = prepare::judge(&judge, pool.rates, &config)?;
     for assumption in judge.facts.assumptions.iter().filter(|_| !pool.quiet) {
         note(&format!("assuming: {assumption}"));

@@ -107,7 +107,7 @@ pub(crate) struct CostInterval {
 /// An input, the config, the prompt set or the store cannot be used.
 pub(crate) async fn run(args: PlanArgs, context: &Context) -> anyhow::Result<Exit> {
     let PlanArgs { inputs, judge, store, pool } = args;
-    let config = context.load(&[inputs.flags(), store.flags(), pool.flags()].concat())?;
+    let config = context.load(&[inputs.options.flags(), store.flags(), pool.flags()].concat())?;
     let judge = prepare::judge(&judge, pool.rates, &config)?;
     let document = plan(&inputs, &config, &judge).await?;
     if context.json {
@@ -128,11 +128,12 @@ async fn plan(
     let mut draft = prepare::draft(inputs, config, judge, &memory).await?;
     let existing = engine::existing_store(config).await?;
     if let Some(existing) = &existing {
-        draft.spec.generation = prepare::generation(&draft.spec, inputs.fresh, existing).await?;
+        draft.spec.generation =
+            prepare::generation(&draft.spec, inputs.options.fresh, existing).await?;
     }
     let run = draft.spec.id();
     let known = match &existing {
-        Some(existing) => Some(Known::of(existing, &run, inputs.fresh).await?),
+        Some(existing) => Some(Known::of(existing, &run, inputs.options.fresh).await?),
         None => None,
     };
     let mut warnings = Vec::new();

@@ -197,7 +197,7 @@ async fn render(
     name: &LeafName,
     context: &Context,
 ) -> anyhow::Result<PromptDocument> {
-    let config = context.load(&inputs.flags())?;
+    let config = context.load(&inputs.options.flags())?;
     let judge = prepare::judge(judge, RateArgs::default(), &config)?;
     // A run like any other, in a store that ends with this command.
     let store: Arc<dyn Store> = Arc::new(ModelStore::new(Arc::new(SystemClock)));

@@ -49,7 +49,7 @@ pub(crate) struct SubmitDocument {
 ///
 /// An input, the config or the store cannot be used.
 pub(crate) async fn run(args: SubmitArgs, context: &Context) -> anyhow::Result<Exit> {
-    let config = context.load(&[args.inputs.flags(), args.store.flags()].concat())?;
+    let config = context.load(&[args.inputs.options.flags(), args.store.flags()].concat())?;
     let judge = prepare::judge(&args.judge, RateArgs::default(), &config)?;
     args.budget.check(&judge.facts)?;
     let store = engine::open_store(&config).await?;

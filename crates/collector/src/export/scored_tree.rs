@@ -60,6 +60,7 @@ impl Format for ScoredTree<'_> {
         set("position", Value::from(node.position()));
         set("leaf_index", node.leaf_index().map_or(Value::Null, Value::from));
         set("depth", Value::from(node.depth()));
+        set("approximate", Value::from(collected.rubric.is_approximate(index)));
         set("weight_share", Value::from(self.context.shares[index]));
         if let Value::Object(scores) = serde_json::to_value(collected.scores().node(index))? {
             for (name, value) in scores {

@@ -109,9 +109,7 @@ pub(super) async fn page(
     Path(run): Path<String>,
     Query(asked): Query<Asked>,
 ) -> Result<Response, ServeError> {
-    let run = app.run(&run).await?;
-    let collected = app.collected(&run).await?;
-    let labels = labels(&app, &run).await?;
+    let (run, collected, labels) = labelled(&app, &run).await?;
     let author = asked.author.trim();
     let own = labels.iter().filter(|label| label.label.author == author).cloned().collect();
     let disputed = disputed(&labels);
@@ -180,9 +178,7 @@ pub(super) async fn export(
     Path(run): Path<String>,
     Query(asked): Query<Asked>,
 ) -> Result<Response, ServeError> {
-    let run = app.run(&run).await?;
-    let collected = app.collected(&run).await?;
-    let labels = labels(&app, &run).await?;
+    let (run, collected, labels) = labelled(&app, &run).await?;
     let author = Some(asked.author.trim()).filter(|author| !author.is_empty());
     let tree = human_grades(collected.rubric(), &labels, author);
     let mut response = tree.into_response();
@@ -193,6 +189,14 @@ pub(super) async fn export(
         headers.insert(header::CONTENT_DISPOSITION, name);
     }
     Ok(response)
+}
+
+/// The run with what it has been given so far, by the judge and by people.
+async fn labelled(app: &Arc<App>, run: &str) -> Result<(RunId, Collected, Vec<Label>), ServeError> {
+    let run = app.run(run).await?;
+    let collected = app.collected(&run).await?;
+    let labels = labels(app, &run).await?;
+    Ok((run, collected, labels))
 }
 
 /// All labels of the run, in order.

@@ -1,4 +1,4 @@
-//! The queue of the store in memory: states of a task, reaping, settling.
+//! The queue of the store in memory: states of a task, reaping, settling, adding up.
 //!
 //! Owns what becomes of a lost task. Who is claimed next is `claim`'s.
 
@@ -8,14 +8,14 @@ use std::{
 };
 
 use tribunal_core::{
-    Attempt, FailureClass, LeafTask, LeaseId, RunId, RunState, UngradedReason, Verdict,
+    Attempt, CallKind, FailureClass, LeafTask, LeaseId, RunId, RunState, UngradedReason, Verdict,
 };
 
 use super::Tables;
 use crate::{
     budget::Account,
     label::Label,
-    store::{MAX_LOST_LEASES, Progress, RunRecord},
+    store::{MAX_LOST_LEASES, Progress, RunRecord, RunTotals},
 };
 
 /// A run and its tasks.
@@ -94,6 +94,44 @@ impl Run {
     ) -> impl Iterator<Item = (&(u32, u32), &Task)> {
         let from = after.map_or(Unbounded, Excluded);
         self.tasks.range((from, Unbounded)).take(limit)
+    }
+
+    /// What its calls and verdicts add up to; what is reserved is the tables' to say.
+    pub(super) fn totals(&self) -> RunTotals {
+        let mut totals = RunTotals::default();
+        let mut last_verdict_ms = None;
+        for task in self.tasks.values() {
+            for attempt in &task.attempts {
+                totals.usage += attempt.usage;
+                let of_kind = totals.by_kind.entry(attempt.kind).or_default();
+                of_kind.calls += 1;
+                of_kind.usage += attempt.usage;
+                if let Some(possible) = attempt.possible {
+                    totals.possible.calls += 1;
+                    totals.possible.usage += possible.usage;
+                }
+                let count = match (attempt.class, attempt.kind) {
+                    (Some(FailureClass::Throttled), _) => &mut totals.rejected,
+                    (Some(_), _) => &mut totals.failed,
+                    (None, CallKind::Judge) => &mut totals.judge_calls,
+                    (None, CallKind::Rank) => &mut totals.rank_calls,
+                    (None, CallKind::Repair) => &mut totals.repair_calls,
+                };
+                *count += 1;
+            }
+            if let State::Done { verdict, stored_ms, .. } = &task.state {
+                last_verdict_ms = last_verdict_ms.max(Some(*stored_ms));
+                totals.any_simulated |= verdict.simulated;
+                if verdict.outcome.score().is_some() {
+                    totals.graded += 1;
+                    let source = verdict.source.name().to_owned();
+                    *totals.by_source.entry(source).or_default() += 1;
+                }
+            }
+        }
+        let span = self.first_claim_ms.zip(last_verdict_ms);
+        totals.wall_ms = span.map_or(0, |(first, last)| u64::try_from(last - first).unwrap_or(0));
+        totals
     }
 
     pub(super) fn progress(&self, now: i64) -> Progress {
