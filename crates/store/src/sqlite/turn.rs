@@ -10,10 +10,12 @@ use std::{
     fs::File,
     io,
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
-/// How long a writer is courteous. A stopped process must not stop the others.
+/// How long a writer is courteous. A stopped process must not stop the others: who waited in vain
+/// waits no more until a turn is free again.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often the head of the queue looks.
@@ -23,6 +25,8 @@ const LOOK: Duration = Duration::from_millis(1);
 pub(super) struct Turn {
     queue: File,
     pen: File,
+    /// Whether somebody keeps a turn and does not end it.
+    stuck: AtomicBool,
 }
 
 // === impl Turn ===
@@ -35,14 +39,16 @@ impl Turn {
         Ok(Self {
             queue: File::create(folder.join("queue.turn"))?,
             pen: File::create(folder.join("pen.turn"))?,
+            stuck: AtomicBool::new(false),
         })
     }
 
     /// Waits for this process's turn.
     pub(super) async fn take(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        take(&self.queue, deadline).await;
-        take(&self.pen, deadline).await;
+        let patience = if self.stuck.load(Ordering::Relaxed) { Duration::ZERO } else { PATIENCE };
+        let deadline = Instant::now() + patience;
+        let taken = [take(&self.queue, deadline).await, take(&self.pen, deadline).await];
+        self.stuck.store(taken != [true; 2], Ordering::Relaxed);
         // Unlocking what was not locked is no error.
         let _ = self.queue.unlock();
     }
@@ -53,14 +59,16 @@ impl Turn {
     }
 }
 
-async fn take(lock: &File, deadline: Instant) {
+/// Whether the lock was taken, or needs no taking.
+async fn take(lock: &File, deadline: Instant) -> bool {
     // A filesystem without locks has no turns either.
     while let Err(std::fs::TryLockError::WouldBlock) = lock.try_lock() {
         if Instant::now() >= deadline {
-            return;
+            return false;
         }
         tokio::time::sleep(LOOK).await;
     }
+    true
 }
 
 #[cfg(test)]
@@ -82,5 +90,19 @@ mod tests {
         second.queue.unlock().unwrap();
         first.queue.try_lock().unwrap();
         assert!(matches!(first.pen.try_lock(), Err(std::fs::TryLockError::WouldBlock)));
+    }
+    #[tokio::test]
+    async fn who_never_ends_a_turn_is_waited_for_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store.db");
+        let (stopped, other) = (Turn::beside(&store).unwrap(), Turn::beside(&store).unwrap());
+        stopped.take().await;
+        other.take().await;
+        assert!(other.stuck.load(Ordering::Relaxed));
+        other.give();
+        stopped.give();
+        other.take().await;
+        assert!(!other.stuck.load(Ordering::Relaxed));
+        assert!(matches!(stopped.pen.try_lock(), Err(std::fs::TryLockError::WouldBlock)));
     }
 }
