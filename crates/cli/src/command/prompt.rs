@@ -37,7 +37,10 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(
     mut_arg("rubric", |arg| arg.required(false).required_unless_present("check")),
-    mut_arg("submission", |arg| arg.required(false).required_unless_present("check"))
+    mut_arg("submission", |arg| arg.required(false).required_unless_present("check")),
+    // clap leaves the group of arguments that have others flattened into them empty, and tells by
+    // the group whether optional arguments are there.
+    mut_group("InputArgs", |group| group.args(["rubric", "submission"]))
 )]
 pub(crate) struct PromptArgs {
     #[command(flatten)]
