@@ -35,7 +35,7 @@ fn assert_silent(output: &Output) {
 #[test]
 fn two_processes_share_a_run_and_one_is_killed() {
     let Some(server) = PostgresServer::start(&["fsync=on"]) else { return };
-    let sim = SimProcess::start(&["--latency-ms", "40", "--latency-sigma", "0.5"]);
+    let sim = SimProcess::start(&["--latency-ms", "200", "--latency-sigma", "0.5"]);
     let workspace = workspace(&server, LEAVES);
     let concurrency = CONCURRENCY.to_string();
     let grade = ["--quiet", "--concurrency", &concurrency];
