@@ -111,7 +111,11 @@ impl OpenAiProvider {
     ///
     /// A header or the key has characters that HTTP does not allow.
     pub fn new(endpoint: Endpoint) -> Result<Self, String> {
-        let http = reqwest::Client::builder()
+        let client = reqwest::Client::builder();
+        // The system's certificates take longer to read than all else before the first call; where
+        // nothing is encrypted they have no use.
+        let plain = endpoint.base_url.starts_with("http://");
+        let http = if plain { client.tls_certs_only([]) } else { client }
             .timeout(endpoint.timeout)
             .connect_timeout(endpoint.connect_timeout)
             .pool_max_idle_per_host(usize::MAX)
