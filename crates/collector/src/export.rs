@@ -16,6 +16,7 @@ mod tree_file;
 use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
+    thread,
 };
 
 use jiff::Timestamp;
@@ -112,6 +113,10 @@ const FORMATS: [(&str, Open); 4] = [
     ("junit.xml", junit::open),
 ];
 
+/// Nodes that are written at once: enough to be worth a thread for each file, and no more than a page
+/// of verdicts, the next of which is read meanwhile.
+const NODES_AT_ONCE: usize = 256;
+
 /// The manifest's name. It gets its name last: it lists the other files and their hashes.
 const MANIFEST: &str = "run.json";
 
@@ -140,12 +145,16 @@ pub async fn export(
     }
 
     let mut verdicts = VerdictReader::new(store, collected);
+    let mut written = Vec::new();
     for (index, node) in collected.rubric.nodes().iter().enumerate() {
         let leaf = if node.is_leaf() { Some(verdicts.leaf(index).await?) } else { None };
-        for (format, path) in &mut formats {
-            format.node(index, leaf.as_ref()).map_err(failed(path))?;
+        written.push((index, leaf));
+        if written.len() == NODES_AT_ONCE {
+            write(&mut formats, &written)?;
+            written.clear();
         }
     }
+    write(&mut formats, &written)?;
 
     let mut whole = Vec::new();
     for (format, path) in formats {
@@ -164,6 +173,27 @@ pub async fn export(
     }
     file::sync_folder(out);
     Ok(Exported { dir: out.to_owned(), files })
+}
+
+/// Adds the nodes to every file, each on a thread of its own: writing is most of a large export.
+fn write(
+    formats: &mut [(Box<dyn Format + Send + '_>, PathBuf)],
+    nodes: &[(usize, Option<LeafRecord<'_>>)],
+) -> Result<(), ExportError> {
+    let add = |(format, path): &mut (Box<dyn Format + Send + '_>, PathBuf)| {
+        let mut nodes = nodes.iter();
+        let done = nodes.try_for_each(|(index, leaf)| format.node(*index, leaf.as_ref()));
+        done.map_err(failed(path))
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> =
+            formats.iter_mut().map(|format| scope.spawn(|| add(format))).collect();
+        // A panic goes on as it would without threads.
+        let ended = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        ended.collect()
+    })
 }
 
 /// Makes the folder and sees whether files can be written there, before money is spent on what

@@ -3,7 +3,12 @@
 //! Owns the merge of the tree's leaves with the store's pages of verdicts, and what a file says
 //! where there is no verdict.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    future::{poll_fn, ready},
+    pin::Pin,
+    task::Poll,
+};
 
 use serde_json::{Map, Value};
 use tribunal_core::{Node, Outcome, Verdict, VerdictSource, verdict::Rationale};
@@ -22,20 +27,40 @@ pub(super) struct LeafRecord<'c> {
     collected: &'c Collected,
 }
 
-/// Reads the verdicts of a run's leaves in order, a page at a time.
+/// Reads the verdicts of a run's leaves in order, a page at a time and the next one ahead: the store
+/// reads while what came before is written.
 pub(super) struct VerdictReader<'c> {
     store: &'c dyn Store,
     collected: &'c Collected,
     page: VecDeque<StoredVerdict>,
-    after: Option<(u32, u32)>,
-    ended: bool,
+    ahead: Option<Reading<'c>>,
 }
+
+/// A page of verdicts on its way.
+type Reading<'c> =
+    Pin<Box<dyn Future<Output = Result<Vec<StoredVerdict>, StoreError>> + Send + 'c>>;
 
 // === impl VerdictReader ===
 
 impl<'c> VerdictReader<'c> {
     pub(super) fn new(store: &'c dyn Store, collected: &'c Collected) -> Self {
-        Self { store, collected, page: VecDeque::new(), after: None, ended: false }
+        let limit = collected.verdict_page;
+        let ahead = Some(store.verdicts(&collected.record.run.id, None, limit));
+        Self { store, collected, page: VecDeque::new(), ahead }
+    }
+
+    /// Has the store begin to read the page behind the last verdict of this one.
+    async fn read_ahead(&mut self) {
+        let Some(last) = self.page.back() else { return };
+        let after = Some((last.position, last.sample));
+        let (run, limit) = (&self.collected.record.run.id, self.collected.verdict_page);
+        let mut reading = self.store.verdicts(run, after, limit);
+        // A future does nothing until it is looked at.
+        let read = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await;
+        self.ahead = Some(match read {
+            Poll::Ready(read) => Box::pin(ready(read)),
+            Poll::Pending => reading,
+        });
     }
 
     /// The leaf at this index of the rubric's nodes. Leaves must be asked for in order.
@@ -67,16 +92,9 @@ impl<'c> VerdictReader<'c> {
                     return Ok(Some(next));
                 }
             }
-            if self.ended {
-                return Ok(None);
-            }
-            let run = &self.collected.record.run.id;
-            let limit = self.collected.verdict_page;
-            self.page = self.store.verdicts(run, self.after, limit).await?.into();
-            match self.page.back() {
-                Some(last) => self.after = Some((last.position, last.sample)),
-                None => self.ended = true,
-            }
+            let Some(ahead) = self.ahead.take() else { return Ok(None) };
+            self.page = ahead.await?.into();
+            self.read_ahead().await;
         }
     }
 }
