@@ -92,6 +92,27 @@ fn folders_layouts_and_manifests_give_one_table() {
 }
 
 #[test]
+fn a_folder_may_hold_other_documents_beside_its_trees() {
+    let dir = TempDir::new().expect("a folder");
+    let audit = r#"{"schema":"tribunal.audit/1","leaves":[]}"#;
+    write(
+        &dir,
+        &[
+            ("results/a/grader_output.json", graded(2, 0)),
+            ("results/b/b.json", graded(4, 0)),
+            ("results/audit/audit.json", audit.to_owned()),
+        ],
+    );
+    let (code, found, said) = document(&dir, &["table", "results"]);
+    assert_eq!(code, 0, "{said} {found}");
+    assert_eq!(found["rows"].as_array().map(Vec::len), Some(2), "{found}");
+    write(&dir, &[("results/audit/other.json", "{}".to_owned())]);
+    let (code, _, said) = document(&dir, &["table", "results"]);
+    assert_eq!(code, 2);
+    assert!(said.contains("other.json") && said.contains("requirements"), "{said}");
+}
+
+#[test]
 fn every_bad_row_is_told_at_once() {
     let dir = TempDir::new().expect("a folder");
     write(&dir, &[
