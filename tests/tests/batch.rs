@@ -105,10 +105,11 @@ fn a_killed_batch_goes_on_and_its_table_recovers_the_rates() {
     for row in rows {
         assert_eq!((&row["seeds"], &row["score"]["seeds"]), (&json!(2), &json!(2)));
         for (category, rate) in RATES {
-            // The sim draws by criterion, so that an agent's seeds agree: 100 leaves of each type,
-            // and four binomial errors.
-            let mean = row["by_category"][category]["mean"].as_f64().expect("a score");
-            let error = (rate * (1.0 - rate) / 100.0).sqrt();
+            // The sim draws by criterion and evidence, so that seeds differ: 200 leaves of each type
+            // in the last snapshots, and four binomial errors.
+            let of = |name: &str| row["by_category"][category][name].as_f64().expect("a number");
+            let (mean, error) = (of("mean"), (rate * (1.0 - rate) / 200.0).sqrt());
+            assert!(of("se") > 0.0, "{category}: the seeds are the same");
             // Weights of 1 to 3 make the effective number of leaves a little smaller.
             assert!((mean - rate).abs() < 4.0 * 1.1 * error, "{category}: {mean} is not {rate}");
         }

@@ -11,8 +11,8 @@ use crate::error::SimError;
 /// The settings of a simulated judge.
 #[derive(Clone, Debug)]
 pub struct SimConfig {
-    /// Graded trees whose human grades the verdicts are drawn around; without any, verdicts
-    /// depend on the criterion's terms in the evidence.
+    /// Graded trees whose human grades the verdicts are drawn around, for each criterion, context and
+    /// evidence by itself; without any, verdicts depend on the criterion's terms in the evidence.
     pub labels: Vec<PathBuf>,
     /// Probability of a 1 where the human gave 1.
     pub sensitivity: f64,

@@ -11,7 +11,8 @@ use tokio::sync::OnceCell;
 
 use crate::{
     cache::{Lru, lock},
-    question::{Question, elements},
+    chance,
+    question::{self, Element, Question},
     ranking::{RankQuestion, tree_paths},
     verdict::{
         lexical::Evidence,
@@ -48,6 +49,7 @@ pub(crate) struct Segment {
     paths: Vec<String>,
     order: Option<Order>,
     evidence: Evidence,
+    shown: Option<[u8; 32]>,
 }
 
 /// Texts seen before, by the hash of their JSON form.
@@ -68,12 +70,13 @@ impl Segment {
             Some((question, start)) => (Some(question), &text[..start]),
             None => (None, &text[..]),
         };
-        let elements = elements(shown);
+        let elements = question::elements(shown);
         let evidence = Evidence::index(&elements);
         Segment {
             ranking: RankQuestion::find(&text),
             paths: tree_paths(shown),
             order: obey::order(&elements),
+            shown: shown_hash(&elements),
             tokens: blocks.iter().map(|block| block.tokens).sum(),
             mentions_json: mentions_json(&text),
             blocks,
@@ -128,6 +131,19 @@ impl Segment {
     pub(crate) fn evidence(&self) -> &Evidence {
         &self.evidence
     }
+
+    /// A hash of these files and logs, without the tags around them: a tag's nonce is of the store
+    /// that asks. `None` where there are none.
+    pub(crate) fn shown(&self) -> Option<&[u8; 32]> {
+        self.shown.as_ref()
+    }
+}
+
+fn shown_hash(elements: &[Element<'_>]) -> Option<[u8; 32]> {
+    let parts =
+        elements.iter().flat_map(|element| [element.path.as_bytes(), element.body.as_bytes()]);
+    let parts: Vec<&[u8]> = parts.collect();
+    (!parts.is_empty()).then(|| chance::hash(0, "shown", &parts))
 }
 
 // === impl SegmentCache ===

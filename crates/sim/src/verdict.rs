@@ -113,7 +113,8 @@ impl Judge {
         }
     }
 
-    /// A verdict drawn around the human's grade.
+    /// A verdict drawn around the human's grade, for each criterion with its context and evidence by
+    /// itself.
     fn around(&self, human: f64, ask: &Ask<'_>, matched: Match) -> Decision {
         let (score, confidence) = if ask.question.category == Some(Category::Subtree) {
             (human, 0.9)
@@ -141,13 +142,16 @@ impl Judge {
         let category = question.category.map_or("", Category::name);
         let seed = ask.request_seed.map(i64::to_le_bytes);
         let context = question.context.join("\n");
-        let fields = [
+        let mut fields = vec![
             ask.model.as_bytes(),
             category.as_bytes(),
             question.requirement.as_bytes(),
             context.as_bytes(),
             seed.as_ref().map_or(&[], |seed| seed.as_slice()),
         ];
+        // The same criterion of another submission is another question.
+        fields
+            .extend(ask.prompt.iter().filter_map(|segment| segment.shown()).map(|h| h.as_slice()));
         chance::uniform(self.seed, drawn, &fields)
     }
 }
