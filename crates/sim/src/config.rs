@@ -53,6 +53,14 @@ pub struct SimConfig {
     pub gullible: bool,
     /// Share of calls whose answer stops in mid-body and never goes on.
     pub stall_rate: f64,
+    /// Milliseconds from the creation of a batch to its end.
+    pub batch_delay_ms: f64,
+    /// Share of a batch's questions that end in its file of errors.
+    pub batch_error_rate: f64,
+    /// Share of batches that expire when half of their questions are answered.
+    pub batch_expiry_rate: f64,
+    /// Tokens that batches may have in the queue together; another one fails.
+    pub batch_queue_tokens: Option<u64>,
     /// The seed of every draw.
     pub seed: u64,
     /// The models that exist; any model does when empty.
@@ -86,6 +94,10 @@ impl Default for SimConfig {
             reset_rate: 0.0,
             gullible: false,
             stall_rate: 0.0,
+            batch_delay_ms: 0.0,
+            batch_error_rate: 0.0,
+            batch_expiry_rate: 0.0,
+            batch_queue_tokens: None,
             seed: 0,
             models: Vec::new(),
             api_key: None,
@@ -114,9 +126,13 @@ impl SimConfig {
             check(setting, value, (0.0..=1.0).contains(&value), "a share from 0 to 1")?;
         }
         let faults = shares[2..].iter().map(|(_, rate)| rate).sum::<f64>();
-        let rankings = self.unusable_ranking_rate;
-        let share = (0.0..=1.0).contains(&rankings);
-        check("unusable_ranking_rate", rankings, share, "a share from 0 to 1")?;
+        for (setting, value) in [
+            ("unusable_ranking_rate", self.unusable_ranking_rate),
+            ("batch_error_rate", self.batch_error_rate),
+            ("batch_expiry_rate", self.batch_expiry_rate),
+        ] {
+            check(setting, value, (0.0..=1.0).contains(&value), "a share from 0 to 1")?;
+        }
         check("the sum of the fault rates", faults, faults <= 1.0 + 1e-9, "at most 1")?;
         let (latency, sigma) = (self.latency_ms, self.latency_sigma);
         let day = 24.0 * 3_600_000.0;
@@ -124,6 +140,13 @@ impl SimConfig {
             "latency_ms",
             latency,
             (0.0..=day).contains(&latency),
+            "milliseconds from 0 to a day",
+        )?;
+        let delay = self.batch_delay_ms;
+        check(
+            "batch_delay_ms",
+            delay,
+            (0.0..=day).contains(&delay),
             "milliseconds from 0 to a day",
         )?;
         check("latency_sigma", sigma, (0.0..=5.0).contains(&sigma), "a number from 0 to 5")?;

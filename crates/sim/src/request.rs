@@ -265,14 +265,18 @@ impl ApiError {
         }
     }
 
-    pub(crate) fn response(self) -> Response<Body> {
-        let body = json!({"error": {
+    /// The body that says it.
+    pub(crate) fn document(&self) -> Value {
+        json!({"error": {
             "message": self.message,
             "type": self.kind,
             "param": self.param,
             "code": self.code,
-        }});
-        let mut response = Response::new(Body::from(body.to_string()));
+        }})
+    }
+
+    pub(crate) fn response(self) -> Response<Body> {
+        let mut response = Response::new(Body::from(self.document().to_string()));
         *response.status_mut() = self.status;
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);

@@ -2,6 +2,7 @@
 //!
 //! Owns the listener, the routes, and what every reply carries. The way of a call is `call`.
 
+mod batches;
 mod call;
 
 use std::{
@@ -64,6 +65,7 @@ struct App {
     prefixes: PrefixCache,
     counters: Counters,
     replies: AtomicU64,
+    shelf: batches::Shelf,
     /// Unix seconds.
     started: u64,
     stop: CancellationToken,
@@ -101,6 +103,7 @@ impl Sim {
             prefixes: PrefixCache::new(),
             counters: Counters::new(now),
             replies: AtomicU64::new(0),
+            shelf: batches::Shelf::default(),
             started: unix_seconds(),
             stop: CancellationToken::new(),
             ended: CancellationToken::new(),
@@ -179,9 +182,10 @@ fn router(app: &Arc<App>) -> Router {
         .route("/v1/chat/completions", post(chat))
         .route("/v1/models", get(models))
         .route("/stats", get(stats))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .merge(batches::routes())
         .fallback(unknown_url)
         .method_not_allowed_fallback(unknown_url)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::map_response_with_state(Arc::clone(app), mark))
         .with_state(Arc::clone(app))
 }

@@ -48,6 +48,16 @@ pub struct SimStats {
     pub resets: u64,
     /// Those whose answer stopped in mid-body.
     pub stalls: u64,
+    /// Files uploaded.
+    pub files: u64,
+    /// Batches created.
+    pub batches: u64,
+    /// Their questions that were answered, errors included.
+    pub batch_questions: u64,
+    /// Batches that expired.
+    pub expired_batches: u64,
+    /// Batches that were cancelled.
+    pub cancelled_batches: u64,
     /// Requests that the limit allowed from the first request to the last; 0 without one.
     pub allowed_requests: u64,
     /// Tokens that the limit allowed from the first request to the last; 0 without one.
@@ -89,6 +99,11 @@ pub(crate) struct Counters {
     pub(crate) refusals: AtomicU64,
     pub(crate) resets: AtomicU64,
     pub(crate) stalls: AtomicU64,
+    pub(crate) files: AtomicU64,
+    pub(crate) batches: AtomicU64,
+    pub(crate) batch_questions: AtomicU64,
+    pub(crate) expired_batches: AtomicU64,
+    pub(crate) cancelled_batches: AtomicU64,
     answered: Mutex<Answered>,
 }
 
@@ -130,6 +145,11 @@ impl Counters {
             refusals: AtomicU64::new(0),
             resets: AtomicU64::new(0),
             stalls: AtomicU64::new(0),
+            files: AtomicU64::new(0),
+            batches: AtomicU64::new(0),
+            batch_questions: AtomicU64::new(0),
+            expired_batches: AtomicU64::new(0),
+            cancelled_batches: AtomicU64::new(0),
             answered: Mutex::default(),
         }
     }
@@ -188,6 +208,11 @@ impl Counters {
             refusals: self.refusals.load(Relaxed),
             resets: self.resets.load(Relaxed),
             stalls: self.stalls.load(Relaxed),
+            files: self.files.load(Relaxed),
+            batches: self.batches.load(Relaxed),
+            batch_questions: self.batch_questions.load(Relaxed),
+            expired_batches: self.expired_batches.load(Relaxed),
+            cancelled_batches: self.cancelled_batches.load(Relaxed),
             allowed_requests: allowed[0],
             allowed_tokens: allowed[1],
             in_flight: self.in_flight.load(Relaxed),

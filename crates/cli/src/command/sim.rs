@@ -77,6 +77,18 @@ pub(crate) struct SimArgs {
     /// Share of calls whose answer stops in mid-body
     #[arg(long, value_name = "R", default_value_t = 0.0)]
     stall_rate: f64,
+    /// Milliseconds from the creation of a batch to its end
+    #[arg(long, value_name = "M", default_value_t = 0.0)]
+    batch_delay_ms: f64,
+    /// Share of a batch's questions that end in its file of errors
+    #[arg(long, value_name = "R", default_value_t = 0.0)]
+    batch_error_rate: f64,
+    /// Share of batches that expire when half of their questions are answered
+    #[arg(long, value_name = "R", default_value_t = 0.0)]
+    batch_expiry_rate: f64,
+    /// Tokens that batches may have in the queue together; another one fails
+    #[arg(long, value_name = "N")]
+    batch_queue_tokens: Option<u64>,
     /// Seed of everything that is drawn
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -123,6 +135,10 @@ pub(crate) async fn run(args: SimArgs) -> anyhow::Result<Exit> {
         reset_rate: args.reset_rate,
         gullible: args.gullible,
         stall_rate: args.stall_rate,
+        batch_delay_ms: args.batch_delay_ms,
+        batch_error_rate: args.batch_error_rate,
+        batch_expiry_rate: args.batch_expiry_rate,
+        batch_queue_tokens: args.batch_queue_tokens,
         seed: args.seed,
         models: args.models,
         api_key,

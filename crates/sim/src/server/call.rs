@@ -43,7 +43,7 @@ pub(super) struct Prompt {
     question: Question,
     /// The question for files, where it is one.
     ranking: Option<RankQuestion>,
-    tokens: u64,
+    pub(super) tokens: u64,
 }
 
 // === impl App ===
@@ -60,6 +60,11 @@ impl App {
             status: rejection.status(),
             ..ApiError::bad_request(None, None, rejection.body_text())
         })?;
+        self.read_body(body).await
+    }
+
+    /// Reads the body of a call.
+    pub(super) async fn read_body(&self, body: Bytes) -> Result<(ChatRequest, Prompt), ApiError> {
         let mut request = ChatRequest::read(&body)?;
         drop(body);
         let models = &self.config.models;
@@ -182,6 +187,34 @@ impl App {
         }
         set_headers(&mut response, limits);
         response
+    }
+
+    /// Answers a question of a batch: neither limits nor latency hold for it, and of the faults only
+    /// those of a reply.
+    pub(super) fn answer_posted(
+        &self,
+        ordinal: u64,
+        request: ChatRequest,
+        prompt: Prompt,
+    ) -> String {
+        let fault = Fault::draw(&self.config, ordinal);
+        let fault = fault.filter(|fault| matches!(fault, Fault::Malformed | Fault::Refusal));
+        let prefixes = self.prefixes_of(&request, &prompt);
+        let cached = self.prefixes.cached_tokens(&prefixes);
+        let decision = self.decide(&request, &prompt);
+        let choice = match &prompt.ranking {
+            Some(ranking) => self.rank(fault, ordinal, &request, ranking, &prompt),
+            None => self.choose(fault, &request, request.form.render(&decision)),
+        };
+        let tokens = Tokens { prompt: prompt.tokens, cached, completion: choice.tokens };
+        self.prefixes.remember(&prefixes);
+        self.counters.spend(tokens);
+        if fault.is_none() && choice.finish_reason == "stop" && prompt.ranking.is_none() {
+            let unknown = decision.basis == Basis::Unlabelled;
+            self.counters.answer(&prompt.question, unknown);
+        }
+        let id = self.id("chatcmpl-sim-batch-", &ordinal.to_le_bytes());
+        choice.body(&id, unix_seconds(), &request.model, tokens)
     }
 
     fn decide(&self, request: &ChatRequest, prompt: &Prompt) -> Decision {
