@@ -17,6 +17,8 @@ use serde_json::json;
 /// A request that came in.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// The method.
+    pub method: String,
     /// The path with its query.
     pub path: String,
     /// Header names in lower case, and their values.
@@ -131,7 +133,9 @@ impl Request {
         if reader.read_line(&mut line)? == 0 {
             return Ok(None);
         }
-        let path = line.split_whitespace().nth(1).unwrap_or_default().to_owned();
+        let mut words = line.split_whitespace().map(str::to_owned);
+        let (method, path) = (words.next(), words.next());
+        let (method, path) = (method.unwrap_or_default(), path.unwrap_or_default());
         let mut headers = Vec::new();
         loop {
             line.clear();
@@ -139,10 +143,10 @@ impl Request {
             let Some((name, value)) = line.trim_end().split_once(':') else { break };
             headers.push((name.to_lowercase(), value.trim().to_owned()));
         }
-        let mut request = Self { path, headers, body: String::new() };
-        let length = request.header("content-length").and_then(|length| length.parse().ok());
-        let missing = || io::Error::new(io::ErrorKind::InvalidData, "no content-length");
-        reader.take(length.ok_or_else(missing)?).read_to_string(&mut request.body)?;
+        let mut request = Self { method, path, headers, body: String::new() };
+        let length = request.header("content-length").unwrap_or("0").parse();
+        let wrong = |_| io::Error::new(io::ErrorKind::InvalidData, "no content-length");
+        reader.take(length.map_err(wrong)?).read_to_string(&mut request.body)?;
         Ok(Some(request))
     }
 }

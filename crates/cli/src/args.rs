@@ -6,6 +6,7 @@
 use std::{num::NonZeroU32, path::PathBuf};
 
 use clap::Args;
+use tribunal_core::Via;
 use tribunal_store::Weight;
 
 use crate::config::FlagValue;
@@ -58,6 +59,10 @@ pub(crate) struct OptionArgs {
     /// Start anew, though the same inputs were graded before
     #[arg(long)]
     pub(crate) fresh: bool,
+    /// How questions reach the judge: `live`, or `batch` by the provider's batch API, which answers
+    /// within a day at a lower price [default: as the run was begun; live]
+    #[arg(long, value_name = "WAY", value_parser = via)]
+    pub(crate) via: Option<Via>,
 }
 
 /// Who judges.
@@ -116,6 +121,11 @@ pub(crate) struct PoolArgs {
     /// No progress on standard error
     #[arg(long)]
     pub(crate) quiet: bool,
+}
+
+/// A way of the command line.
+fn via(text: &str) -> Result<Via, String> {
+    Via::from_name(text).ok_or_else(|| "a way is `live` or `batch`".to_owned())
 }
 
 /// A rate of the command line.

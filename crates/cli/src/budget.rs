@@ -92,7 +92,7 @@ impl BudgetArgs {
             }),
         };
         let totals = store.totals(run).await?;
-        let usd = prices.map_or(0.0, |prices| prices.cost_usd(&totals.usage));
+        let usd = prices.map_or(0.0, |prices| prices.cost_mixed(&totals.usage, &totals.batched()));
         let spent = Amount {
             micro_usd: (usd * MICRO).ceil() as u64,
             tokens: totals.usage.input + totals.usage.output,

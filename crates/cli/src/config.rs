@@ -24,7 +24,7 @@ use std::{
 };
 
 use tribunal_core::SelectionMethod;
-use tribunal_worker::BreakerPolicy;
+use tribunal_worker::{BatchPolicy, BreakerPolicy};
 
 pub(crate) use self::raw::{ConfigError, Problem, Source};
 use self::{judge::JudgeSettings, models::Models, raw::RawConfig};
@@ -43,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) worker: WorkerSettings,
     /// What failures lead to.
     pub(crate) retry: RetrySettings,
+    /// How batches of questions are made, where they go by the judge's batch API.
+    pub(crate) batch_api: BatchPolicy,
     /// What the judge is shown.
     pub(crate) evidence: EvidenceSettings,
     /// What a submission may be.

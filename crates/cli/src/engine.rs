@@ -274,6 +274,7 @@ pub(crate) async fn work(
             breaker: retry.breaker,
             budget_ratio: retry.retry_budget_ratio,
         },
+        batch: config.batch_api,
     };
     let events = Arc::clone(progress);
     let drain = shutdown.drain.clone();

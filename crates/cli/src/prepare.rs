@@ -18,9 +18,9 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use tribunal_core::{
-    BlobHash, Category, ContentKey, LeafTask, Rubric, RunSpec, SelectionMethod,
+    BlobHash, Category, ContentKey, LeafTask, Rubric, RunSpec, SelectionMethod, Usage, Via,
     canary::FIRST_POSITION,
     ids::FieldHasher,
     run::{GradeOptions, Input, Planned, RunState},
@@ -78,6 +78,8 @@ pub(crate) struct Draft {
     concurrency: usize,
     /// What counts the judge's tokens.
     pub(crate) counter: Counter,
+    /// How its questions are to reach the judge; where nobody says, as they did before.
+    pub(crate) via: Option<Via>,
 }
 
 /// What a category's leaves are shown, and the rule that decides them without being shown it.
@@ -137,10 +139,18 @@ pub(crate) async fn begin(
         let Estimate { calls, expected, .. } = Estimate::of(&questions.groups, reply);
         let reused = Estimate::of(&questions.reused, reply).expected;
         // What was planned when it began stays.
-        draft.spec.planned = (!begun).then_some(Planned { calls, usage: expected, reused });
+        let via = draft.via.unwrap_or_default();
+        let usage = match via {
+            Via::Live => expected,
+            Via::Batch => Usage { cached: 0, ..expected },
+        };
+        draft.spec.planned = (!begun).then_some(Planned { calls, usage, reused, via });
     }
     let record = record(&draft.spec, !fresh, store).await?;
     // Before the first task can be claimed.
+    if let Some(via) = draft.via {
+        store.set_via(&record.run.id, via).await?;
+    }
     budget.set(&record.run.id, judge.facts.prices.as_ref(), store).await?;
     let new_tasks = enqueue(&draft, &record, store).await?;
     let rules = draft.rules();
@@ -158,6 +168,11 @@ pub(crate) async fn draft(
     judge: &ResolvedJudge,
     store: &Arc<dyn Store>,
 ) -> anyhow::Result<Draft> {
+    ensure!(
+        inputs.options.via != Some(Via::Batch) || judge.azure_api_version.is_none(),
+        "--via batch: Azure's batch API lies outside of a deployment's URL and is not supported; go on \
+         without it"
+    );
     // Before anything is read or stored: a set that cannot be used would fail every leaf.
     let named_set = &config.run.prompt_set;
     let set = PromptSet::named(named_set)?;
@@ -245,7 +260,17 @@ pub(crate) async fn draft(
     let concurrency = config.worker.concurrency.get();
     let sizes = LeafSizes::count(&spec, &rubric, whole, &prompts, &counter)?;
     meter::record(&counter, &**store).await?;
-    Ok(Draft { spec, rubric, uncut, prompts, sizes, evidence, concurrency, counter })
+    Ok(Draft {
+        spec,
+        rubric,
+        uncut,
+        prompts,
+        sizes,
+        evidence,
+        concurrency,
+        counter,
+        via: inputs.options.via,
+    })
 }
 
 /// The leaves of a category and their parents.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use tribunal_core::{FailureClass, Prices, Usage, canary, event::Event};
+use tribunal_core::{FailureClass, Prices, Usage, Via, canary, event::Event};
 use tribunal_worker::EventSink;
 
 /// Time between two plain lines.
@@ -54,6 +54,8 @@ struct State {
     down: BTreeSet<String>,
     failures: BTreeMap<FailureClass, u64>,
     usage: Usage,
+    /// That of it which went by the batch API.
+    batched: Usage,
 }
 
 // === impl Progress ===
@@ -135,8 +137,11 @@ impl EventSink for Progress {
         let mut state = self.lock();
         match event {
             Event::Claimed { .. } => state.in_flight += 1,
-            Event::CallEnded { class, usage, .. } => {
+            Event::CallEnded { via, class, usage, .. } => {
                 state.usage += usage;
+                if via == Via::Batch {
+                    state.batched += usage;
+                }
                 match class {
                     None => {}
                     Some(FailureClass::Throttled) => state.rejected += 1,
@@ -163,6 +168,17 @@ impl EventSink for Progress {
                 // Every leaf in flight may meet the same refusal.
                 let first = !std::mem::replace(&mut state.paused, true);
                 said = first.then(|| format!("run {run} is paused: {reason}"));
+            }
+            Event::Posted { .. } => state.end(false),
+            Event::BatchSent { questions, .. } => {
+                said = Some(format!("a batch of {questions} questions is sent"));
+            }
+            Event::BatchEnded { answered, unanswered, .. } => {
+                let again = match unanswered {
+                    0 => String::new(),
+                    n => format!(", {n} are asked again"),
+                };
+                said = Some(format!("a batch has ended: {answered} answered{again}"));
             }
             Event::Throttled { .. } => {}
             Event::EndpointDown { endpoint, error, .. } => {
@@ -206,7 +222,7 @@ impl State {
             parts.push(format!("{} left", clock(seconds)));
         }
         if let Some(prices) = prices {
-            parts.push(format!("${:.2}", prices.cost_usd(&self.usage)));
+            parts.push(format!("${:.2}", prices.cost_mixed(&self.usage, &self.batched)));
         }
         if !self.down.is_empty() {
             parts.push(format!("{} endpoints down", self.down.len()));

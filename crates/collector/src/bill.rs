@@ -4,8 +4,8 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use tribunal_core::{CallKind, Prices, Usage, run::Planned};
-use tribunal_store::RunTotals;
+use tribunal_core::{CallKind, Prices, Usage, Via, run::Planned};
+use tribunal_store::{KindTotals, RunTotals};
 
 /// What a run has cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
@@ -37,6 +37,8 @@ pub struct BillLine {
     pub calls: u64,
     /// Their tokens.
     pub tokens: Usage,
+    /// Those of them that went through the batch API, at its price.
+    pub batched: Usage,
     /// What they cost, in US dollars; null where no price is known.
     pub cost_usd: Option<f64>,
 }
@@ -46,20 +48,26 @@ pub struct BillLine {
 impl Bill {
     /// The bill of a run with these totals.
     pub fn new(totals: &RunTotals, planned: Option<&Planned>, prices: Option<&Prices>) -> Bill {
-        let line = |calls, tokens: Usage| BillLine {
+        let mixed = |calls, tokens: Usage, batched: Usage| BillLine {
             calls,
             tokens,
-            cost_usd: prices.map(|prices| prices.cost_usd(&tokens)),
+            batched,
+            cost_usd: prices.map(|prices| prices.cost_mixed(&tokens, &batched)),
         };
+        let line = |calls, tokens| mixed(calls, tokens, Usage::default());
         let of_kind = |kind| {
-            let totals = totals.by_kind.get(&kind).copied().unwrap_or_default();
-            line(totals.calls, totals.usage)
+            let KindTotals { calls, usage, batched } =
+                totals.by_kind.get(&kind).copied().unwrap_or_default();
+            mixed(calls, usage, batched)
         };
         let cost = prices.map(|prices| totals.cost_usd(prices));
-        let known = prices.map(|prices| prices.cost_usd(&totals.usage));
+        let known = prices.map(|prices| prices.cost_mixed(&totals.usage, &totals.batched()));
         let reused = totals.by_source.get("reused").copied().unwrap_or(0);
         let saved = planned.map_or_else(Usage::default, |planned| planned.reused);
-        let planned = planned.map(|planned| line(planned.calls, planned.usage));
+        let planned = planned.map(|planned| match planned.via {
+            Via::Live => line(planned.calls, planned.usage),
+            Via::Batch => mixed(planned.calls, planned.usage, planned.usage),
+        });
         let expected = planned.and_then(|planned| planned.cost_usd);
         Bill {
             judge: of_kind(CallKind::Judge),
@@ -76,7 +84,7 @@ impl Bill {
 
 #[cfg(test)]
 mod tests {
-    use tribunal_store::{Amount, Budget, KindTotals, Spending};
+    use tribunal_store::{Amount, Budget, Spending};
 
     use super::*;
 
@@ -89,10 +97,14 @@ mod tests {
             (CallKind::Judge, usage(1_000_000, 100_000)),
             (CallKind::Repair, usage(100_000, 20_000)),
         ] {
-            totals.by_kind.insert(kind, KindTotals { calls: 10, usage });
+            totals.by_kind.insert(kind, KindTotals { calls: 10, usage, ..KindTotals::default() });
         }
-        let planned =
-            Planned { calls: 10, usage: usage(1_000_000, 125_000), reused: usage(500_000, 0) };
+        let planned = Planned {
+            calls: 10,
+            usage: usage(1_000_000, 125_000),
+            reused: usage(500_000, 0),
+            via: Via::Live,
+        };
         let bill = Bill::new(&totals, Some(&planned), Some(&prices));
         let cost = |line: BillLine| line.cost_usd.expect("a price");
         assert!((cost(bill.judge) - 2.8).abs() < 1e-9 && (cost(bill.repair) - 0.36).abs() < 1e-9);
@@ -100,10 +112,17 @@ mod tests {
         assert!(bill.difference_usd.is_some_and(|difference| (difference - 0.16).abs() < 1e-9));
         assert_eq!((bill.unknown_usd, bill.possible.cost_usd), (Some(0.0), Some(0.0)));
         // Without a budget what a call may have cost stands apart from what calls have cost.
-        totals.possible = KindTotals { calls: 1, usage: usage(250_000, 0) };
+        totals.possible =
+            KindTotals { calls: 1, usage: usage(250_000, 0), ..KindTotals::default() };
         let unsure = Bill::new(&totals, Some(&planned), Some(&prices));
         assert!((cost(unsure.possible) - 0.5).abs() < 1e-9 && unsure.possible.calls == 1);
         assert_eq!((unsure.unknown_usd, unsure.difference_usd), (Some(0.0), bill.difference_usd));
+
+        // A judge's calls of which all but a tenth of the input went by the batch API.
+        let mut mixed = totals.clone();
+        mixed.by_kind.entry(CallKind::Judge).or_default().batched = usage(900_000, 100_000);
+        let bill = Bill::new(&mixed, None, Some(&prices));
+        assert!((cost(bill.judge) - (0.2 + 0.9 + 0.4)).abs() < 1e-9, "{bill:?}");
 
         // Two calls timed out: what was reserved for them is charged.
         let amount = |micro_usd| Amount { micro_usd, tokens: 0 };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::{
     failure::FailureClass,
     ids::{RunId, TaskKey},
-    verdict::{CallKind, Outcome, Usage, VerdictSource},
+    verdict::{CallKind, Outcome, Usage, VerdictSource, Via},
 };
 
 /// One fact.
@@ -25,6 +25,8 @@ pub enum Event {
         task: TaskKey,
         /// What the call was for.
         kind: CallKind,
+        /// How the question reached the judge.
+        via: Via,
         /// `None` for a usable reply.
         class: Option<FailureClass>,
         /// Its tokens.
@@ -42,6 +44,11 @@ pub enum Event {
         outcome: Outcome,
         /// Who decided.
         source: VerdictSource,
+    },
+    /// The task waits for the reply of a batch.
+    Posted {
+        /// Which task.
+        task: TaskKey,
     },
     /// The task went back to the queue and is not to be claimed for a while.
     Requeued {
@@ -84,6 +91,22 @@ pub enum Event {
     EndpointUp {
         /// Its URL.
         endpoint: String,
+    },
+    /// Questions were handed to the judge's batch API.
+    BatchSent {
+        /// Whose.
+        run: RunId,
+        /// How many.
+        questions: u64,
+    },
+    /// A batch has ended, and its replies are stored.
+    BatchEnded {
+        /// Whose.
+        run: RunId,
+        /// Replies that came since the last look.
+        answered: u64,
+        /// Questions without a reply, which are asked again.
+        unanswered: u64,
     },
     /// The run was paused because the judge's account or endpoint refuses.
     Paused {

@@ -32,6 +32,11 @@ pub struct LeaseId([u8; 16]);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkerId([u8; 16]);
 
+/// A batch of questions that a provider's batch API answers: our own name for it, 128 random bits,
+/// which the provider keeps with the batch.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchId([u8; 16]);
+
 /// A run: the first 16 hex digits of the hash of its inputs, or of fresh ones (`--fresh`).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(transparent)]
@@ -125,6 +130,7 @@ macro_rules! hex_id {
 
 hex_id!(BlobHash, 32, "blob hash", "64 lower-case hex digits");
 hex_id!(ContentKey, 32, "content key", "64 lower-case hex digits");
+hex_id!(BatchId, 16, "batch id", "32 lower-case hex digits");
 hex_id!(LeaseId, 16, "lease id", "32 lower-case hex digits");
 hex_id!(WorkerId, 16, "worker id", "32 lower-case hex digits");
 

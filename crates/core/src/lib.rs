@@ -18,10 +18,10 @@ pub mod verdict;
 
 pub use category::Category;
 pub use failure::FailureClass;
-pub use ids::{BlobHash, ContentKey, LeaseId, RunId, TaskKey, WorkerId};
+pub use ids::{BatchId, BlobHash, ContentKey, LeaseId, RunId, TaskKey, WorkerId};
 pub use price::Prices;
 pub use rubric::{Node, Rubric};
 pub use run::{JudgeSpec, ReplyForm, RunSpec, RunState, SelectionMethod};
 pub use score::Score;
 pub use task::LeafTask;
-pub use verdict::{Attempt, CallKind, Outcome, UngradedReason, Usage, Verdict, VerdictSource};
+pub use verdict::{Attempt, CallKind, Outcome, UngradedReason, Usage, Verdict, VerdictSource, Via};

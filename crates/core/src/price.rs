@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::verdict::Usage;
+use crate::verdict::{Usage, Via};
 
 /// Prices of one model, in USD for a million tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,5 +32,18 @@ impl Prices {
             + cached as f64 * self.cached_input
             + usage.output as f64 * self.output)
             / 1e6
+    }
+
+    /// What the usage costs, in USD, by this way.
+    pub fn cost_via(&self, via: Via, usage: &Usage) -> f64 {
+        match via {
+            Via::Live => self.cost_usd(usage),
+            Via::Batch => self.cost_usd(usage) * self.batch_factor,
+        }
+    }
+
+    /// What the usage costs, in USD, where so much of it went through the batch API.
+    pub fn cost_mixed(&self, usage: &Usage, batched: &Usage) -> f64 {
+        self.cost_usd(usage) - self.cost_usd(batched) + self.cost_via(Via::Batch, batched)
     }
 }

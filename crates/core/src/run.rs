@@ -13,7 +13,7 @@ use crate::{
     category::Category,
     ids::{BlobHash, FieldHasher, RunId},
     rubric::Rubric,
-    verdict::Usage,
+    verdict::{Usage, Via},
 };
 
 /// The base URL that stands for the simulated judge inside the same process.
@@ -151,6 +151,9 @@ pub struct Planned {
     /// What leaves would have taken whose verdicts were to be taken over from earlier runs.
     #[serde(default)]
     pub reused: Usage,
+    /// How the questions were to reach the judge.
+    #[serde(default)]
+    pub via: Via,
 }
 
 /// What workers may do with a run.

@@ -104,11 +104,38 @@ pub enum CallKind {
     Repair,
 }
 
-/// One call over HTTP, whatever came of it.
+/// How a question reaches the judge.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Via {
+    /// By a call of its own.
+    #[default]
+    Live,
+    /// With others in a file, by the provider's batch API: later, and cheaper.
+    Batch,
+}
+
+/// One call over HTTP, or one question of a batch, whatever came of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// What the call was for.
     pub kind: CallKind,
+    /// How it reached the judge.
+    #[serde(default)]
+    pub via: Via,
     /// `None` for a call that gave a usable reply.
     pub class: Option<FailureClass>,
     /// HTTP status, where an answer came.
@@ -339,6 +366,23 @@ impl CallKind {
         [CallKind::Judge, CallKind::Rank, CallKind::Repair]
             .into_iter()
             .find(|kind| kind.name() == name)
+    }
+}
+
+// === impl Via ===
+
+impl Via {
+    /// The name in the store and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Via::Live => "live",
+            Via::Batch => "batch",
+        }
+    }
+
+    /// The way with exactly this name, or `None`.
+    pub fn from_name(name: &str) -> Option<Via> {
+        [Via::Live, Via::Batch].into_iter().find(|via| via.name() == name)
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
     store::{Claim, CompleteOutcome, Completion, FailOutcome, Failure, NewRun, Progress, Store},
 };
 
+mod batches;
 mod budget;
 mod fair;
 mod label;
@@ -32,6 +33,7 @@ mod report;
 mod reuse;
 mod run;
 
+pub use batches::*;
 pub use budget::*;
 pub use fair::*;
 pub use label::*;
@@ -100,6 +102,11 @@ macro_rules! conformance_suite {
                 reservations_and_settlements_count_once
                 an_unknown_outcome_stays_charged
                 a_budget_may_come_late_and_grow
+                a_posted_question_waits_for_its_reply
+                a_batch_that_ends_gives_its_questions_back
+                a_batch_is_held_by_one_worker
+                a_cancelled_question_keeps_its_reply
+                a_posted_question_is_asked_once
                 graded_verdicts_are_handed_on
                 a_fresh_run_takes_nothing_over
                 two_runs_in_flight_ask_once
@@ -285,6 +292,7 @@ fn verdict(position: u32, sample: u32, outcome: Outcome) -> Verdict {
 fn attempt(class: Option<FailureClass>) -> Attempt {
     Attempt {
         kind: CallKind::Judge,
+        via: Default::default(),
         class,
         status: Some(if class.is_none() { 200 } else { 500 }),
         error: class.map(|class| class.to_string()).unwrap_or_default(),

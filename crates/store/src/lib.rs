@@ -3,6 +3,7 @@
 //! Owns durability: what is acknowledged is stored, a verdict is stored once, a stale lease
 //! writes nothing. It never calls a judge and never computes a score.
 
+pub mod batches;
 pub mod budget;
 pub mod clock;
 #[cfg(any(test, feature = "conformance"))]
@@ -18,8 +19,10 @@ mod record;
 mod share;
 pub mod sqlite;
 pub mod store;
+mod totals;
 mod url;
 
+pub use batches::{Answered, BatchRecord, BatchReply, Batches, PostOutcome, Posting};
 pub use budget::{
     Amount, Budget, Reservation, ReservationId, ReserveOutcome, Settlement, Spending,
 };

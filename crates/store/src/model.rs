@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use tribunal_core::{
     Attempt, BlobHash, ContentKey, FailureClass, LeafTask, LeaseId, Outcome, RunId, RunState,
-    UngradedReason, WorkerId,
+    UngradedReason, Via, WorkerId,
 };
 
 use crate::{
@@ -29,6 +29,7 @@ use crate::{
     },
 };
 
+mod batches;
 mod budget;
 mod claim;
 mod labels;
@@ -52,6 +53,7 @@ pub struct ModelStore {
 #[derive(Default)]
 struct Tables {
     runs: Vec<Run>,
+    batches: Vec<batches::Batch>,
     blobs: HashMap<BlobHash, Arc<[u8]>>,
     /// Reservations that are not settled.
     reservations: HashMap<ReservationId, Reservation>,
@@ -135,6 +137,7 @@ impl Store for ModelStore {
             state: RunState::Active,
             reason: String::new(),
             weight: Weight::default(),
+            via: Via::default(),
             created_ms,
         };
         tables.runs.push(Run::new(record.clone()));
@@ -220,6 +223,7 @@ impl Store for ModelStore {
                 task.attempts.extend(attempts);
                 task.class = None;
                 task.error.clear();
+                task.posted = None;
                 task.state = State::Done { lease, verdict: Box::new(verdict), stored_ms: now };
                 tables.settle(&run, key, used);
                 return CompleteOutcome::Stored;
@@ -246,6 +250,7 @@ impl Store for ModelStore {
             task.failures = task.failures.saturating_add(failure.charged);
             task.class = Some(failure.class);
             task.error = failure.error;
+            task.posted = None;
             task.forgive_losses();
             task.state = match (state, failure.retry_in) {
                 (RunState::Cancelled, _) => State::Cancelled,
@@ -292,7 +297,7 @@ impl Store for ModelStore {
         run.record.reason = reason.to_owned();
         if state == RunState::Cancelled {
             for task in run.tasks.values_mut() {
-                if matches!(task.state, State::Ready | State::Waiting(_)) {
+                if matches!(task.state, State::Ready | State::Waiting(_) | State::Posted) {
                     task.state = State::Cancelled;
                 }
             }

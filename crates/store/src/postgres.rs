@@ -29,6 +29,7 @@ use crate::{
     },
 };
 
+mod batches;
 mod budget;
 mod call;
 mod claim;

@@ -33,6 +33,7 @@ use crate::{
 
 mod ballast;
 mod batch;
+mod batches;
 mod budget;
 mod calls;
 mod claim;
@@ -44,6 +45,7 @@ mod lock;
 mod open;
 mod outcome;
 mod place;
+mod postings;
 mod prune;
 mod puts;
 mod quota;

@@ -7,19 +7,21 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 use tribunal_core::{
-    Attempt, BlobHash, CallKind, ContentKey, FailureClass, LeafTask, LeaseId, Outcome, Prices,
-    RunId, RunState, UngradedReason, Usage, Verdict, WorkerId,
+    Attempt, BlobHash, ContentKey, FailureClass, LeafTask, LeaseId, Outcome, RunId, RunState,
+    UngradedReason, Verdict, Via, WorkerId,
 };
 
 use crate::{
-    budget::{Amount, Budget, Reservation, ReserveOutcome, Settlement, Spending},
+    batches::{Answered, Batches},
+    budget::{Amount, Budget, Reservation, ReserveOutcome, Settlement},
     error::StoreError,
     label::{Label, NewLabel},
     quota::{QuotaAsk, QuotaGrant, QuotaPool, QuotaReport, QuotaView},
     share::Weight,
 };
+
+pub use crate::totals::{KindTotals, RunTotals};
 
 /// A run to be recorded.
 #[derive(Clone, Debug)]
@@ -54,6 +56,8 @@ pub struct RunRecord {
     pub reason: String,
     /// Its share against other runs.
     pub weight: Weight,
+    /// How its questions reach the judge.
+    pub via: Via,
     /// When it was recorded, milliseconds since the Unix epoch.
     pub created_ms: i64,
 }
@@ -76,6 +80,10 @@ pub struct Claim {
     pub budgeted: bool,
     /// A verdict of another run with the same content key, where there is one.
     pub reusable: Option<Box<Reusable>>,
+    /// How the run's questions reach the judge.
+    pub via: Via,
+    /// The question that was posted for it, with the reply; kept until the task is completed or fails.
+    pub answered: Option<Box<Answered>>,
 }
 
 /// A graded verdict that a task can take over.
@@ -187,6 +195,8 @@ pub struct Progress {
     pub leaves: u64,
     /// Waiting to be claimed, now or later.
     pub pending: u64,
+    /// Those of them that wait for a batch's reply.
+    pub posted: u64,
     /// Claimed.
     pub leased: u64,
     /// With a verdict, graded or ungraded.
@@ -197,48 +207,9 @@ pub struct Progress {
     pub cancelled: u64,
     /// Verdicts without a score, and dead and cancelled tasks, by reason.
     pub ungraded: BTreeMap<UngradedReason, u64>,
-    /// Milliseconds until the next waiting task may be claimed; `None` when nothing waits.
+    /// Milliseconds until the next waiting task may be claimed; `None` when nothing waits but for a
+    /// batch.
     pub next_in_ms: Option<u64>,
-}
-
-/// Calls of one kind, whatever came of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KindTotals {
-    /// How many.
-    pub calls: u64,
-    /// Their tokens.
-    pub usage: Usage,
-}
-
-/// What a run has cost so far, every attempt counted, whatever came of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunTotals {
-    /// Calls with a usable reply, for verdicts.
-    pub judge_calls: u64,
-    /// Calls with a usable reply, for rankings.
-    pub rank_calls: u64,
-    /// Second questions after bad replies, with a usable reply.
-    pub repair_calls: u64,
-    /// Calls answered with 429.
-    pub rejected: u64,
-    /// Calls that failed otherwise, bad replies included.
-    pub failed: u64,
-    /// Tokens of all calls.
-    pub usage: Usage,
-    /// All calls by what they were for, whatever came of them.
-    pub by_kind: BTreeMap<CallKind, KindTotals>,
-    /// Calls of which nobody knows what they used, and what they may have used at most, beyond `usage`.
-    pub possible: KindTotals,
-    /// Graded verdicts by who decided: `judge`, `rule`, `reused`; they sum to `graded`.
-    pub by_source: BTreeMap<String, u64>,
-    /// Graded verdicts, every sample counted.
-    pub graded: u64,
-    /// Whether any verdict came from a simulated judge.
-    pub any_simulated: bool,
-    /// First claim to last stored verdict, in milliseconds of the store's time.
-    pub wall_ms: u64,
-    /// The budget and what has become of it; `None` for a run without one.
-    pub spending: Option<Spending>,
 }
 
 /// What [`Store::prune`] took away.
@@ -256,24 +227,9 @@ pub struct Pruned {
     pub bytes: u64,
 }
 
-// === impl RunTotals ===
-
-impl RunTotals {
-    /// What the run has cost in US dollars: its calls, and what was reserved for those of unknown
-    /// outcome, which only a run with a budget counts.
-    pub fn cost_usd(&self, prices: &Prices) -> f64 {
-        let known = prices.cost_usd(&self.usage);
-        let charged = self.spending.map_or(0.0, |spending| spending.spent.usd());
-        // Each call's charge is rounded up to a millionth: that much is no call.
-        let calls: u64 = self.by_kind.values().map(|totals| totals.calls).sum();
-        let rounding = Amount { micro_usd: calls, tokens: 0 }.usd();
-        if charged > known + rounding { charged } else { known }
-    }
-}
-
 /// Queue, verdicts and blobs in one transactional place.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: Batches {
     /// Puts blobs where they are not yet; returns their hashes. Idempotent.
     async fn put_blobs(&self, blobs: Vec<Vec<u8>>) -> Result<Vec<BlobHash>, StoreError>;
 

@@ -64,6 +64,7 @@ fn completion(claim: &Claim, reply: usize) -> Completion {
         },
         attempts: vec![Attempt {
             kind: CallKind::Judge,
+            via: Default::default(),
             class: None,
             status: Some(200),
             error: String::new(),

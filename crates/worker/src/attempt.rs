@@ -8,6 +8,7 @@ mod ask;
 mod choose;
 mod cut;
 mod failed;
+mod post;
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tribunal_core::{
     Attempt, BlobHash, CallKind, Category, FailureClass, LeafTask, Outcome, ReplyForm,
-    UngradedReason, Usage, Verdict, VerdictSource,
+    UngradedReason, Usage, Verdict, VerdictSource, Via,
     event::Event,
     ids::TaskKey,
     verdict::{Rationale, Shown, Suspicion},
@@ -28,8 +29,10 @@ use tribunal_store::{Claim, Reusable};
 use self::{
     ask::{NotAsked, OwnMessages},
     choose::{Chosen, NoFiles},
+    post::PostedQuestion,
 };
 use crate::{
+    batcher::Batcher,
     parse::{self, Parsed},
     pool::EventSink,
     provider::{Finish, Reply},
@@ -62,6 +65,8 @@ pub enum End {
         /// The last message.
         error: String,
     },
+    /// Posted in a batch: the store has recorded it already, calls included.
+    Posted,
     /// Given back without a charge: stopped, cancelled or lost.
     Release,
     /// Given back without a charge, and the run is to pause.
@@ -84,7 +89,7 @@ pub struct Attempted {
 }
 
 /// What an attempt works with.
-pub struct Asker<'a> {
+pub(crate) struct Asker<'a> {
     /// The run.
     pub run: &'a RunContext,
     /// How patiently.
@@ -93,6 +98,8 @@ pub struct Asker<'a> {
     pub budget: &'a RetryBudget,
     /// The pool's calls in flight: one permit each.
     pub calls: &'a Arc<Semaphore>,
+    /// Where questions are posted that go by the batch API.
+    pub batcher: &'a Arc<Batcher>,
     /// Where facts go.
     pub events: &'a dyn EventSink,
     /// Ends the attempt: the lease is lost or cancelled, or the pool stops at once.
@@ -105,6 +112,8 @@ pub struct Asker<'a> {
 struct Turn<'a> {
     asker: &'a Asker<'a>,
     claim: &'a Claim,
+    /// The reply of a batch that the claim brought, until it is read.
+    answered: Option<PostedQuestion>,
     task: TaskKey,
     category: Category,
     attempts: Vec<Attempt>,
@@ -145,7 +154,7 @@ impl Asker<'_> {
     /// # Errors
     ///
     /// The run's record or the store cannot be used; the leaf is not to blame.
-    pub async fn attempt(&self, claim: &Claim) -> Result<Attempted, ContextError> {
+    pub(crate) async fn attempt(&self, claim: &Claim) -> Result<Attempted, ContextError> {
         let task = TaskKey {
             run: claim.run.clone(),
             position: claim.task.position,
@@ -154,6 +163,7 @@ impl Asker<'_> {
         let mut turn = Turn {
             asker: self,
             claim,
+            answered: PostedQuestion::of(claim),
             task,
             category: claim.task.category,
             attempts: Vec::new(),
@@ -178,14 +188,19 @@ impl Asker<'_> {
         };
         let mut end = match (&claim.task.rule, &claim.reusable) {
             (Some(rule), _) => turn.by_rule(rule),
-            (None, Some(reusable)) => turn.reused(reusable),
-            (None, None) => turn.ask_until_end().await?,
+            // What is answered is paid for.
+            (None, Some(reusable)) if turn.answered.is_none() => turn.reused(reusable),
+            (None, _) => turn.ask_until_end().await?,
         };
         match &mut end {
             End::Pause { .. } => self.run.health.refused(),
-            End::Verdict(_) => turn.forget_own_group(),
+            End::Verdict(_) | End::Posted => turn.forget_own_group(),
             End::Retry { delay, .. } => *delay = turn.before_deadline(*delay),
             End::Dead { .. } | End::Release => {}
+        }
+        if matches!(end, End::Release | End::Pause { .. }) {
+            // The next claim brings the batch's reply again.
+            turn.attempts.retain(|attempt| attempt.via == Via::Live);
         }
         Ok(Attempted { end, attempts: turn.attempts, call_place: turn.call_place })
     }
@@ -226,7 +241,8 @@ impl Turn<'_> {
             return Ok(End::Dead { class: FailureClass::Internal, error });
         };
         loop {
-            self.form = run.form();
+            let posted = self.answered.as_ref().map(|posted| posted.form);
+            self.form = posted.unwrap_or_else(|| run.form());
             let shared = run.shared(self.category, self.shrunk).await?;
             self.shared = Some(Arc::clone(&shared));
             match self.choose(&shared, rubric, index).await {
@@ -253,7 +269,14 @@ impl Turn<'_> {
             let group = self.chosen.as_ref().map(|chosen| Arc::clone(&chosen.group));
             let group = group.as_deref();
             let own = OwnMessages { kind, group, first: &leaf, first_tokens, repairs: &repairs };
-            let asked = self.ask(&shared, own).await;
+            let asked = match self.answered.take() {
+                Some(posted) => self.reply_of(posted).await.map_err(NotAsked::Context),
+                // What has to be mended is asked live.
+                None if self.claim.via == Via::Batch && repairs.is_empty() && !self.shrunk => {
+                    return self.post(&shared, own).await;
+                }
+                None => self.ask(&shared, own).await,
+            };
             self.repairs = repairs;
             let end = match asked {
                 Ok(Ok(reply)) => self.read(reply)?,
@@ -401,6 +424,7 @@ impl Turn<'_> {
         self.asker.events.event(Event::CallEnded {
             task: self.task.clone(),
             kind: attempt.kind,
+            via: attempt.via,
             class: attempt.class,
             usage,
             latency,

@@ -4,6 +4,7 @@
 //! and reads no submission; what it needs is in the store. It meets the collector only there.
 
 pub mod attempt;
+mod batcher;
 pub mod breaker;
 pub mod health;
 pub mod limit;
@@ -23,6 +24,7 @@ pub mod select;
 pub mod verify;
 pub mod warm;
 
+pub use batcher::{BatchPolicy, cancel_batches};
 pub use breaker::BreakerPolicy;
 pub use meter::Tariff;
 pub use pool::{EventSink, Pool, PoolConfig, PoolEnd, Scope, Shutdown};

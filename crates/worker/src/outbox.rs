@@ -216,6 +216,7 @@ impl Ends {
                 failure(class, Some(delay), charged, error, attempts);
             }
             End::Dead { class, error } => failure(class, None, 0, error, attempts),
+            End::Posted => {}
             End::Release => self.releases.push((run, position, sample, lease, attempts)),
             End::Pause { reason } => {
                 if !self.pauses.iter().any(|(paused, _)| *paused == run) {
@@ -278,7 +279,7 @@ fn key(run: &RunId, position: u32, sample: u32) -> TaskKey {
 }
 
 /// Repeats a write that a passing lock refused: every write of the store may be repeated.
-async fn again<T, F>(mut write: impl FnMut() -> F) -> Result<T, StoreError>
+pub(crate) async fn again<T, F>(mut write: impl FnMut() -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>>,
 {

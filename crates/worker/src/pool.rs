@@ -22,6 +22,7 @@ use tribunal_store::{Claim, Store, StoreError};
 use self::rota::Rota;
 use crate::{
     attempt::{Asker, Attempted, End},
+    batcher::{BatchPolicy, Batcher},
     outbox::{self, Finished, Leases},
     provider::ResolveEndpoints,
     recorded::ContextError,
@@ -54,6 +55,8 @@ pub struct PoolConfig {
     pub poll: Duration,
     /// How failures are met.
     pub retry: RetryPolicy,
+    /// How batches are made, where questions go by the judge's batch API.
+    pub batch: BatchPolicy,
 }
 
 /// Which tasks a pool takes, and when it ends.
@@ -106,6 +109,7 @@ struct Shared {
     leases: Arc<Leases>,
     stored: Arc<Notify>,
     providers: Providers,
+    batcher: Arc<Batcher>,
     runs: std::sync::Mutex<BTreeMap<RunId, Arc<OnceCell<Arc<RunContext>>>>>,
 }
 
@@ -120,9 +124,14 @@ impl Pool {
         events: Arc<dyn EventSink>,
         shutdown: Shutdown,
     ) -> Self {
+        let worker = WorkerId::from_bytes(rand::random());
+        let stored: Arc<Notify> = Arc::default();
+        let policies = (config.batch, config.retry, config.lease);
+        let (about, told) = (Arc::clone(&events), Arc::clone(&stored));
         let shared = Shared {
+            batcher: Batcher::new(Arc::clone(&store), worker, policies, about, told),
             store,
-            worker: WorkerId::from_bytes(rand::random()),
+            worker,
             config,
             endpoints,
             events,
@@ -130,7 +139,7 @@ impl Pool {
             budget: RetryBudget::new(config.retry.budget_ratio),
             calls: Arc::new(Semaphore::new(config.concurrency.max(1))),
             leases: Arc::default(),
-            stored: Arc::default(),
+            stored,
             providers: Providers::new(config.retry.breaker),
             runs: std::sync::Mutex::default(),
         };
@@ -161,10 +170,20 @@ impl Pool {
             }
         });
         let heart = tokio::spawn(Arc::clone(shared).heart());
+        let contexts = Arc::clone(shared);
+        let batches = tokio::spawn(Arc::clone(&shared.batcher).run(
+            scope.runs.clone(),
+            Arc::new(move |run| {
+                let shared = Arc::clone(&contexts);
+                Box::pin(async move { shared.context(&run).await })
+            }),
+        ));
         let attempts = TaskTracker::new();
         let end = Arc::clone(shared).claim_loop(scope, &attempts, sender).await;
         attempts.close();
         attempts.wait().await;
+        shared.batcher.end(&shared.shutdown.stop).await;
+        batches.abort();
         heart.abort();
         match outbox.await {
             Ok(stored) => stored?,
@@ -256,11 +275,14 @@ impl Shared {
             drop(free);
             if idle {
                 let in_flight = held - slots.available_permits();
+                self.batcher.flush(in_flight == 0).await;
                 let wait = match self.rest(rota.as_ref()).await? {
                     Rest::Nothing if scope.until_empty && in_flight == 0 => {
                         return Ok(PoolEnd::Empty);
                     }
                     Rest::Nothing | Rest::Elsewhere => poll,
+                    // Somebody else may store their replies.
+                    Rest::Posted => poll.max(self.config.batch.poll),
                     // Ready, and not to be had: another run asks the same at this moment. Looking
                     // again and again would only burn CPU.
                     Rest::Waits(Duration::ZERO) => {
@@ -296,8 +318,10 @@ impl Shared {
                     Rest::Waits(shorter) if shorter <= wait => Rest::Waits(shorter),
                     _ => Rest::Waits(wait),
                 };
-            } else if progress.leased > 0 && matches!(rest, Rest::Nothing) {
+            } else if progress.leased > 0 && matches!(rest, Rest::Nothing | Rest::Posted) {
                 rest = Rest::Elsewhere;
+            } else if progress.posted > 0 && matches!(rest, Rest::Nothing) {
+                rest = Rest::Posted;
             }
         }
         Ok(rest)
@@ -316,8 +340,8 @@ impl Shared {
             let (policy, budget) = (&self.config.retry, &self.budget);
             let events = &*self.events;
             let drain = &self.shutdown.drain;
-            let calls = &self.calls;
-            let asker = Asker { run: &run, policy, budget, calls, events, stop, drain };
+            let (calls, batcher) = (&self.calls, &self.batcher);
+            let asker = Asker { run: &run, policy, budget, calls, batcher, events, stop, drain };
             asker.attempt(claim).await
         };
         let attempted: Result<Attempted, ContextError> = attempted.await;
@@ -384,5 +408,6 @@ impl Shared {
 enum Rest {
     Nothing,
     Elsewhere,
+    Posted,
     Waits(Duration),
 }

@@ -3,6 +3,7 @@
 //! Owns the trait and its nouns. A provider makes exactly one request a call: it never retries,
 //! never waits, never logs a body. Who retries is the attempt.
 
+pub mod batch;
 pub mod classify;
 pub mod headers;
 pub mod openai;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use tribunal_core::{FailureClass, JudgeSpec, ReplyForm, Usage, ids::FieldHasher};
 use tribunal_store::{QuotaLimits, QuotaPool};
 
+use self::batch::BatchApi;
 use crate::meter::Tariff;
 
 /// Hex digits that tell the accounts of a host apart.
@@ -276,4 +278,9 @@ pub trait Provider: Send + Sync {
     /// Asks once. Cancel-safe: dropping the future abandons the call, of which the provider may
     /// still bill the tokens.
     async fn ask(&self, question: &Question<'_>) -> Result<Reply, CallFailure>;
+
+    /// Its batch API; `None` where it has none.
+    fn batch_api(&self) -> Option<&dyn BatchApi> {
+        None
+    }
 }

@@ -16,7 +16,7 @@ use tokio::{
     sync::{Notify, OnceCell},
     time::Instant,
 };
-use tribunal_core::{RunId, Usage};
+use tribunal_core::{RunId, Usage, Via};
 use tribunal_store::{
     Amount, Claim, Reservation, ReservationId, ReserveOutcome, Settlement, Store,
 };
@@ -63,6 +63,8 @@ pub enum Paid<'p> {
     },
     /// The budget is one of dollars, and nobody here knows the model's price.
     NoPrice,
+    /// What is left does not hold it, but batches may give enough back.
+    Later,
     /// The lease is lost.
     Fenced,
 }
@@ -74,6 +76,7 @@ pub struct Held<'p> {
     id: ReservationId,
     amount: Amount,
     counted: Counted,
+    via: Via,
 }
 
 /// A reservation that is being asked for.
@@ -109,12 +112,14 @@ impl Purse {
         claim: &Claim,
         counted: Counted,
         max_output_tokens: u32,
+        via: Via,
     ) -> Result<Paid<'_>, ContextError> {
         let usage = Usage { input: counted.most, cached: 0, output: u64::from(max_output_tokens) };
         if self.meter.prices().is_none() && self.is_in_usd().await? {
             return Ok(Paid::NoPrice);
         }
-        let amount = self.amount(&usage);
+        let amount = self.amount(&usage, via);
+        let mut nothing_held = false;
         loop {
             let given_back = self.given_back.load(Ordering::SeqCst);
             let (asking, id) = (Asking::begin(self), ReservationId::random());
@@ -128,7 +133,7 @@ impl Purse {
             };
             match self.store.reserve(vec![reservation]).await?.first() {
                 Some(ReserveOutcome::Reserved) => {
-                    let held = Held::begin(self, id, amount, counted);
+                    let held = Held::begin(self, id, amount, counted, via);
                     return Ok(Paid::Held(held));
                 }
                 Some(ReserveOutcome::Exhausted) => {}
@@ -138,8 +143,18 @@ impl Purse {
             if self.gave_back_since(given_back).await {
                 continue;
             }
-            if !self.is_held_elsewhere().await? {
-                return Ok(Paid::Exhausted { amount });
+            // Replies of a batch give back in an instant what was held for a day: what was seen before
+            // says nothing, and nothing held means that it may be there now.
+            if !self.is_held_elsewhere(claim.via == Via::Batch).await? {
+                if nothing_held || claim.via == Via::Live {
+                    return Ok(Paid::Exhausted { amount });
+                }
+                nothing_held = true;
+                continue;
+            }
+            // That may take a day: not with a place among those that are in work.
+            if claim.via == Via::Batch {
+                return Ok(Paid::Later);
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -161,9 +176,27 @@ impl Purse {
         }
     }
 
+    /// A question of a batch cost this; all that was reserved for it where nobody knows.
+    ///
+    /// # Errors
+    ///
+    /// The store's; all that was reserved stays charged then.
+    pub async fn settle_posted(
+        &self,
+        id: ReservationId,
+        usage: Option<&Usage>,
+    ) -> Result<(), ContextError> {
+        let Some(usage) = usage else { return Ok(()) };
+        let (run, actual) = (self.run.clone(), self.amount(usage, Via::Batch));
+        self.store.settle(vec![Settlement { run, id, actual }]).await?;
+        self.given_back.fetch_add(1, Ordering::SeqCst);
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
     /// What the usage costs.
-    fn amount(&self, usage: &Usage) -> Amount {
-        let usd = self.meter.prices().map_or(0.0, |prices| prices.cost_usd(usage));
+    fn amount(&self, usage: &Usage, via: Via) -> Amount {
+        let usd = self.meter.prices().map_or(0.0, |prices| prices.cost_via(via, usage));
         // Rounded up, so that the sum is no less than the bill. A call costs far less than 2^53.
         let micro_usd = (usd * 1e6).ceil() as u64;
         Amount { micro_usd, tokens: usage.input + usage.output }
@@ -178,9 +211,11 @@ impl Purse {
     }
 
     /// Whether other processes have calls in flight that may give something back.
-    async fn is_held_elsewhere(&self) -> Result<bool, ContextError> {
+    /// What was seen a moment ago will do, unless it is to be `certain`.
+    async fn is_held_elsewhere(&self, certain: bool) -> Result<bool, ContextError> {
         let seen = *self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, held)) = seen.filter(|(at, _)| at.elapsed() < LOOK_EVERY) {
+        let recent = seen.filter(|(at, _)| !certain && at.elapsed() < LOOK_EVERY);
+        if let Some((_, held)) = recent {
             return Ok(held);
         }
         // With every slot waiting here, nothing is claimed that would take dead workers' leases back.
@@ -202,9 +237,20 @@ impl std::fmt::Debug for Purse {
 // === impl Held ===
 
 impl<'p> Held<'p> {
-    fn begin(purse: &'p Purse, id: ReservationId, amount: Amount, counted: Counted) -> Self {
+    fn begin(
+        purse: &'p Purse,
+        id: ReservationId,
+        amount: Amount,
+        counted: Counted,
+        via: Via,
+    ) -> Self {
         purse.held.fetch_add(1, Ordering::SeqCst);
-        Self { purse, id, amount, counted }
+        Self { purse, id, amount, counted, via }
+    }
+
+    /// Its name: it goes with a question that is posted.
+    pub fn id(&self) -> ReservationId {
+        self.id
     }
 
     /// The call cost this; all that was reserved for it where nobody knows.
@@ -213,12 +259,12 @@ impl<'p> Held<'p> {
     ///
     /// The store's; all that was reserved stays charged then.
     pub async fn settle(self, usage: Option<&Usage>) -> Result<(), ContextError> {
-        let Held { purse, id, amount, counted } = &self;
+        let Held { purse, id, amount, counted, via } = &self;
         let actual = match usage {
             None => *amount,
             Some(usage) => {
                 purse.meter.learn(*counted, usage);
-                purse.amount(usage)
+                purse.amount(usage, *via)
             }
         };
         let run = purse.run.clone();

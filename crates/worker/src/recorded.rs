@@ -218,7 +218,7 @@ fn unusable(id: &RunId, what: impl std::fmt::Display) -> ContextError {
     ContextError::Unusable(format!("run {id}: {what}"))
 }
 
-async fn json<T: serde::de::DeserializeOwned>(
+pub(crate) async fn json<T: serde::de::DeserializeOwned>(
     store: &dyn Store,
     hash: BlobHash,
 ) -> Result<T, ContextError> {

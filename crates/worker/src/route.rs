@@ -109,6 +109,11 @@ impl Routes {
         self.routes.len()
     }
 
+    /// The way to the endpoint that the run names: batches go there.
+    pub fn first(&self) -> &Arc<Route> {
+        &self.routes[0].0
+    }
+
     /// The provider of the endpoint that the run names; prefixes are the same for all.
     pub fn provider(&self) -> &dyn Provider {
         &*self.routes[0].0.provider

@@ -71,6 +71,8 @@ struct Sum {
     ungraded: u64,
     calls: CallCounts,
     tokens: Usage,
+    /// What the runs have cost; `None` where a price is not known.
+    cost_usd: Option<f64>,
     simulated: bool,
     states: Vec<GradeState>,
 }
@@ -138,7 +140,7 @@ pub(crate) async fn run(args: BatchArgs, context: &Context) -> anyhow::Result<Ex
         ungraded: sum.ungraded,
         calls: sum.calls,
         tokens: sum.tokens,
-        cost_usd: judge.facts.prices.map(|prices| prices.cost_usd(&sum.tokens)),
+        cost_usd: sum.cost_usd,
         out: out.display().to_string(),
     };
     document.write(&out)?;
@@ -176,7 +178,8 @@ impl Ended<'_> {
         jobs: &[Job],
         begun: &[Option<BegunRun>],
     ) -> anyhow::Result<(Vec<BatchRow>, Sum)> {
-        let (mut rows, mut sum) = (Vec::with_capacity(jobs.len()), Sum::default());
+        let mut rows = Vec::with_capacity(jobs.len());
+        let mut sum = Sum { cost_usd: Some(0.0), ..Sum::default() };
         let mut counted = BTreeSet::new();
         for (number, (job, begun)) in jobs.iter().zip(begun).enumerate() {
             let row = BatchRow::new(job);
@@ -249,6 +252,7 @@ impl Sum {
         self.calls.rejected += calls.rejected;
         self.calls.failed += calls.failed;
         self.tokens += collected.totals().usage;
+        self.cost_usd = self.cost_usd.zip(collected.cost_usd()).map(|(sum, cost)| sum + cost);
         self.simulated |= collected.simulated();
         self.states.push(collected.state());
     }

@@ -7,12 +7,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tribunal_core::{FailureClass, RunId, RunState};
 use tribunal_store::{Store, Weight};
+use tribunal_worker::cancel_batches;
 
 use crate::{
     args::{self, StoreArgs},
     budget::BudgetArgs,
     command::Context,
-    engine,
+    engine::{self, Endpoints},
     exit::Exit,
     output,
     progress::note,
@@ -97,9 +98,18 @@ pub(crate) async fn run(
     }
     let reason = if state == RunState::Paused { "paused by `tribunal pause`" } else { "" };
     store.control(&run, state, reason).await?;
+    let mut exit = Exit::Complete;
+    if state == RunState::Cancelled {
+        let endpoints = Endpoints::new(config, None);
+        if let Err(error) = cancel_batches(&*store, &run, &endpoints).await {
+            note(&error.to_string());
+            exit = Exit::Refused;
+        }
+    }
     let document = document(&*store, run, None).await?;
     store.close().await?;
-    say(command, document, context)
+    say(command, document, context)?;
+    Ok(exit)
 }
 
 /// Runs `tribunal resume`.

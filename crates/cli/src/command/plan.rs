@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
-use tribunal_core::{Category, Prices, RunId, Usage};
+use tribunal_core::{Category, Prices, RunId, Usage, Via};
 use tribunal_store::{ModelStore, Store, SystemClock};
 
 use crate::{
@@ -153,7 +153,11 @@ async fn plan(
     };
     let (reply, said) = questions::reply(judge, history);
     assumptions.push(said);
-    let estimate = Estimate::of(&questions.groups, reply);
+    let mut estimate = Estimate::of(&questions.groups, reply);
+    if inputs.options.via == Some(Via::Batch) {
+        // In whatever order they are answered, none goes ahead to warm the cache.
+        estimate.expected.cached = 0;
+    }
     if estimate.expected.cached > 0 {
         assumptions.push(
             "the provider caches the prefix that a category's leaves share, and one leaf of each \
@@ -167,12 +171,19 @@ async fn plan(
                 .to_owned(),
         );
     }
+    let via = inputs.options.via.unwrap_or_default();
     let cost = |prices: &Prices| CostInterval {
-        low: prices.cost_usd(&estimate.low),
-        expected: prices.cost_usd(&estimate.expected),
-        high: prices.cost_usd(&estimate.high),
+        low: prices.cost_via(via, &estimate.low),
+        expected: prices.cost_via(via, &estimate.expected),
+        high: prices.cost_via(via, &estimate.high),
     };
-    let time = pace(config, judge, &mut assumptions).time(estimate.calls, &estimate.expected);
+    let time = match via {
+        Via::Live => pace(config, judge, &mut assumptions).time(estimate.calls, &estimate.expected),
+        Via::Batch => {
+            assumptions.push(batched(judge.facts.prices.as_ref()));
+            None
+        }
+    };
     let Usage { input, cached, .. } = estimate.expected;
     let Settled { by_rule, reused, done, rankings } = questions.settled;
     Ok(PlanDocument {
@@ -192,6 +203,18 @@ async fn plan(
         assumptions,
         warnings,
     })
+}
+
+/// What is said of a plan whose questions go by the batch API.
+fn batched(prices: Option<&Prices>) -> String {
+    let price = match prices {
+        Some(prices) => format!("{:.0}% of the price", prices.batch_factor * 100.0),
+        None => "a lower price".to_owned(),
+    };
+    format!(
+        "the batch API answers at {price} within a day, in any order, so that no prefix is taken to be \
+         cached; rankings of files and repairs go live, at the whole price"
+    )
 }
 
 /// What is known of the judge's speed.

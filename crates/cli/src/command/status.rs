@@ -57,6 +57,8 @@ struct RunStatus {
     leaves: u64,
     /// Waiting.
     pending: u64,
+    /// Those of them that wait for the reply of a batch.
+    posted: u64,
     /// In work.
     leased: u64,
     /// With a verdict.
@@ -167,6 +169,7 @@ async fn status(
         weight: record.weight.get(),
         leaves: progress.leaves,
         pending: progress.pending,
+        posted: progress.posted,
         leased: progress.leased,
         done: progress.done,
         dead: progress.dead,

@@ -13,7 +13,7 @@ use std::{
 };
 
 use tribunal_core::SelectionMethod;
-use tribunal_worker::{BreakerPolicy, prompt::BUILTIN};
+use tribunal_worker::{BatchPolicy, BreakerPolicy, prompt::BUILTIN};
 
 use super::{
     Config, EvidenceSettings, LogFormat, LogSettings, Problem, RetrySettings, RunSettings,
@@ -55,6 +55,7 @@ pub(super) fn resolve(raw: RawConfig, problems: Vec<Problem>) -> Result<Config, 
     let store = StoreSettings { url: reader.text("store.url") };
     let worker = worker(&mut reader);
     let retry = retry(&mut reader);
+    let batch_api = batch_api(&mut reader);
     let evidence = evidence(&mut reader);
     let limits = SubmissionLimits {
         max_entries: reader.unsigned("limits.max_entries", 1..=10_000_000),
@@ -77,7 +78,20 @@ pub(super) fn resolve(raw: RawConfig, problems: Vec<Problem>) -> Result<Config, 
     if !reader.problems.is_empty() {
         return Err(reader.problems);
     }
-    Ok(Config { run, store, worker, retry, evidence, limits, sim, log, models, judges, raw })
+    Ok(Config {
+        run,
+        store,
+        worker,
+        retry,
+        batch_api,
+        evidence,
+        limits,
+        sim,
+        log,
+        models,
+        judges,
+        raw,
+    })
 }
 
 fn run(reader: &mut Reader<'_>) -> RunSettings {
@@ -117,6 +131,23 @@ fn worker(reader: &mut Reader<'_>) -> WorkerSettings {
         );
     }
     settings
+}
+
+fn batch_api(reader: &mut Reader<'_>) -> BatchPolicy {
+    let policy = BatchPolicy {
+        max_requests: reader.small("batch_api.max_requests", 1..=1_000_000) as usize,
+        max_bytes: reader.small("batch_api.max_bytes", 1..=2_000_000_000) as usize,
+        poll: reader.millis("batch_api.poll_ms", 10..=DAY_MS),
+        max_poll: reader.millis("batch_api.max_poll_ms", 10..=DAY_MS),
+    };
+    if policy.poll > policy.max_poll {
+        reader.fail_pair(
+            "batch_api.poll_ms",
+            "batch_api.max_poll_ms",
+            "must be at most batch_api.max_poll_ms",
+        );
+    }
+    policy
 }
 
 fn retry(reader: &mut Reader<'_>) -> RetrySettings {

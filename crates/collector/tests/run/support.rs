@@ -139,6 +139,7 @@ pub(crate) async fn start(rubric: &Value, options: GradeOptions, simulated: bool
 fn attempt(class: Option<FailureClass>) -> Attempt {
     Attempt {
         kind: CallKind::Judge,
+        via: Default::default(),
         class,
         status: Some(200),
         error: String::new(),

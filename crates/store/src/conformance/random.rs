@@ -6,8 +6,11 @@
 
 use proptest::{prelude::*, test_runner::TestRunner};
 
+use tribunal_core::BatchId;
+
 use super::*;
 use crate::{
+    batches::{BatchReply, Batches as _},
     budget::{Amount, Budget, Reservation, ReservationId, Settlement},
     model::ModelStore,
     share::Weight,
@@ -15,6 +18,9 @@ use crate::{
 };
 
 const RUNS: u8 = 3;
+
+/// Longer than any history.
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// One step of a history. `claims` are numbers that choose among all claims made so far.
 #[derive(Clone, Debug)]
@@ -32,6 +38,9 @@ enum Step {
     Budget { run: u8, more: u64 },
     Reserve { claims: Vec<usize>, tokens: u64 },
     Settle { which: Vec<usize>, quarters: u64 },
+    Post { claims: Vec<usize> },
+    Answer { run: u8, positions: Vec<u32> },
+    End { run: u8 },
     Prune { run: u8 },
     Wait { seconds: i64 },
 }
@@ -98,6 +107,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0_usize..5).prop_map(|limit| Step::Reap { limit }),
         1 => (run.clone(), state).prop_map(|(run, state)| Step::Control { run, state }),
         1 => (run.clone(), 1_u32..5).prop_map(|(run, weight)| Step::Weight { run, weight }),
+        3 => claims().prop_map(|claims| Step::Post { claims }),
+        2 => (run.clone(), prop::collection::vec(0_u32..12, 1..6))
+            .prop_map(|(run, positions)| Step::Answer { run, positions }),
+        1 => run.clone().prop_map(|run| Step::End { run }),
         1 => run.clone().prop_map(|run| Step::Prune { run }),
         1 => (run.clone(), 1_u64..900).prop_map(|(run, more)| Step::Budget { run, more }),
         3 => (claims(), 0_u64..300).prop_map(|(claims, tokens)| Step::Reserve { claims, tokens }),
@@ -279,6 +292,43 @@ impl Pair {
                 model.settle(settled).await.expect("settle");
                 self.check_budgets().await;
             }
+            Step::Post { claims } => {
+                let chosen = self.chosen(claims);
+                for run in 0..RUNS {
+                    for store in [&*engine, model] {
+                        let run_id = run_id(run);
+                        let opened = store.open_batch(batch(run), &run_id, worker(1), DAY).await;
+                        opened.expect("open");
+                    }
+                }
+                let (ours, theirs) = sides(&chosen, |claim, at| {
+                    let (ours, _) = chosen[at];
+                    let of = |r: &&Reservation| r.lease == ours.lease;
+                    let reservation = self.reservations.iter().rev().find(of).map(|r| r.id);
+                    posting(claim, batch(number_of(&claim.run)), reservation)
+                });
+                let outcomes = engine.post(worker(1), ours).await.expect("post");
+                let expected = model.post(worker(1), theirs).await.expect("post");
+                assert_eq!(outcomes, expected, "step {number}");
+                self.check_budgets().await;
+            }
+            Step::Answer { run, positions } => {
+                let reply = |position: &u32| BatchReply {
+                    position: *position,
+                    sample: position % 2,
+                    reply: number.to_le_bytes().to_vec(),
+                };
+                let replies: Vec<_> = positions.iter().map(reply).collect();
+                let new = engine.answer(batch(*run), replies.clone()).await.expect("answer");
+                let expected = model.answer(batch(*run), replies).await.expect("answer");
+                assert_eq!(new, expected, "step {number}");
+            }
+            Step::End { run } => {
+                let back = engine.end_batch(batch(*run)).await.expect("end");
+                let expected = model.end_batch(batch(*run)).await.expect("end");
+                assert_eq!(back, expected, "step {number}");
+                self.check_budgets().await;
+            }
             Step::Prune { run: number } => {
                 let run = run_id(*number);
                 let pruned = engine.prune(&run).await.map(|pruned| Pruned { bytes: 0, ..pruned });
@@ -337,6 +387,8 @@ impl Pair {
             let expected = model.attempts(run, position, sample).await.expect("attempts");
             assert_eq!(attempts, expected);
         }
+        let batches = engine.batches(run).await.expect("batches");
+        assert_eq!(batches, model.batches(run).await.expect("batches"));
         let record = engine.run(run).await.expect("run");
         let expected = model.run(run).await.expect("run");
         assert_eq!(format!("{record:?}"), format!("{expected:?}"));
@@ -356,6 +408,11 @@ impl Pair {
 fn sides<T>(chosen: &[&(Claim, Claim)], item: impl Fn(&Claim, usize) -> T) -> (Vec<T>, Vec<T>) {
     let pairs = chosen.iter().enumerate();
     pairs.map(|(at, (ours, theirs))| (item(ours, at), item(theirs, at))).unzip()
+}
+
+/// The one batch of a run.
+fn batch(run: u8) -> BatchId {
+    BatchId::from_bytes([run; 16])
 }
 
 /// The runs take verdicts over from each other, except for the last one.

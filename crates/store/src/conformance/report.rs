@@ -113,7 +113,7 @@ pub async fn totals_count_every_attempt(engine: &dyn Engine) {
     assert_eq!((totals.rejected, totals.failed), (1, 2));
     let usage = Usage { input: 7_000, cached: 5_600, output: 350 };
     assert_eq!(totals.usage, usage);
-    assert_eq!(totals.possible, KindTotals { calls: 1, usage: most });
+    assert_eq!(totals.possible, KindTotals { calls: 1, usage: most, ..KindTotals::default() });
     assert_eq!(bench.store.attempts(&run_id(1), 0, 0).await.expect("attempts"), attempts);
     assert_eq!(totals.graded, 2);
     let by_source: Vec<(&str, u64)> =

@@ -58,14 +58,16 @@ impl Tables {
         }
     }
 
-    /// A call is in flight while its lease is held.
+    /// A call is in flight while its lease is held, or it is posted.
     pub(super) fn spending(&self, id: &RunId) -> Option<Spending> {
         let run = self.runs.iter().find(|run| run.record.run.id == *id)?;
         let in_flight = self.reservations.values().filter(|reservation| {
             let task = run.tasks.get(&(reservation.position, reservation.sample));
             reservation.run == *id
                 && task.is_some_and(|task| {
+                    let posted = task.posted.as_ref().and_then(|posted| posted.reservation);
                     matches!(task.state, State::Leased { lease, .. } if lease == reservation.lease)
+                        || posted == Some(reservation.id)
                 })
         });
         let in_flight = in_flight.fold(Amount::default(), |sum, r| sum.plus(r.amount));

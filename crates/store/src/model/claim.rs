@@ -54,6 +54,8 @@ impl Tables {
                 age: Duration::from_millis(u64::try_from(now - first).unwrap_or(0)),
                 budgeted: !run.account.budget.is_unlimited(),
                 reusable,
+                via: run.record.via,
+                answered: task.posted.as_ref().and_then(|posted| posted.answered()),
             });
         }
         for run in &mut self.runs {
@@ -105,7 +107,7 @@ impl Tables {
         let mut oldest = None;
         for (run, twin) in twins {
             match &twin.state {
-                State::Leased { .. } => asking = true,
+                State::Leased { .. } | State::Posted => asking = true,
                 State::Done { verdict, stored_ms, .. }
                     if is_reusable(verdict)
                         && oldest.as_ref().is_none_or(|(oldest, _)| stored_ms < oldest) =>

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use tribunal_core::{BlobHash, RunId};
 
-use super::{State, Tables};
+use super::{State, Tables, Task};
 use crate::{error::StoreError, reach::Reach, store::Pruned};
 
 // === impl Tables ===
@@ -16,7 +16,8 @@ impl Tables {
     pub(super) fn prune(&mut self, id: &RunId, now: i64) -> Result<Pruned, StoreError> {
         self.reap(usize::MAX, now);
         let tasks = &self.run(id)?.tasks;
-        let leased = tasks.values().filter(|task| matches!(task.state, State::Leased { .. }));
+        let leased = |task: &&Task| matches!(task.state, State::Leased { .. } | State::Posted);
+        let leased = tasks.values().filter(leased);
         let leases = leased.count() as u64;
         if leases > 0 {
             return Err(StoreError::InUse { run: id.to_string(), leases });
@@ -27,6 +28,7 @@ impl Tables {
             pruned.verdicts += u64::from(task.verdict().is_some());
         }
         self.runs.retain(|run| run.record.run.id != *id);
+        self.batches.retain(|batch| batch.run != *id);
         self.reservations.retain(|_, reservation| reservation.run != *id);
         if self.unnamed.is_empty() {
             let before = self.blobs.len();

@@ -9,9 +9,10 @@ use std::{
 
 use tribunal_core::{
     Attempt, CallKind, FailureClass, LeafTask, LeaseId, RunId, RunState, UngradedReason, Verdict,
+    Via,
 };
 
-use super::Tables;
+use super::{Tables, batches::Posted};
 use crate::{
     budget::Account,
     label::Label,
@@ -43,6 +44,7 @@ pub(super) struct Task {
     pub(super) first_claim_ms: Option<i64>,
     pub(super) error: String,
     pub(super) attempts: Vec<Attempt>,
+    pub(super) posted: Option<Posted>,
 }
 
 /// Where a task stands.
@@ -50,6 +52,8 @@ pub(super) enum State {
     Ready,
     /// Not before this time.
     Waiting(i64),
+    /// Until its batch has a reply for it, or ends.
+    Posted,
     Leased {
         lease: LeaseId,
         end: i64,
@@ -106,6 +110,9 @@ impl Run {
                 let of_kind = totals.by_kind.entry(attempt.kind).or_default();
                 of_kind.calls += 1;
                 of_kind.usage += attempt.usage;
+                if attempt.via == Via::Batch {
+                    of_kind.batched += attempt.usage;
+                }
                 if let Some(possible) = attempt.possible {
                     totals.possible.calls += 1;
                     totals.possible.usage += possible.usage;
@@ -148,8 +155,9 @@ impl Run {
                 State::Waiting(run_at) => waits(*run_at),
                 _ => {}
             }
+            progress.posted += u64::from(matches!(task.state, State::Posted));
             *match &task.state {
-                State::Ready | State::Waiting(_) => &mut progress.pending,
+                State::Ready | State::Waiting(_) | State::Posted => &mut progress.pending,
                 State::Leased { .. } => &mut progress.leased,
                 State::Done { .. } => &mut progress.done,
                 State::Dead => &mut progress.dead,
@@ -196,13 +204,25 @@ impl Task {
             first_claim_ms: None,
             error: String::new(),
             attempts: Vec::new(),
+            posted: None,
         }
     }
 
-    /// Back in the queue as if it were new, except for the calls that were made.
+    /// Ready, if it waited for a batch.
+    pub(super) fn wake(&mut self) {
+        if matches!(self.state, State::Posted) {
+            self.state = State::Ready;
+        }
+    }
+
+    /// Back in the queue as if it were new, except for the calls that were made and posted.
     pub(super) fn begin_again(&mut self) {
-        let attempts = std::mem::take(&mut self.attempts);
-        *self = Task { attempts, ..Task::new(self.task.clone(), State::Ready) };
+        let (attempts, posted) = (std::mem::take(&mut self.attempts), self.posted.take());
+        let state = match &posted {
+            Some(posted) if posted.reply.is_none() => State::Posted,
+            _ => State::Ready,
+        };
+        *self = Task { attempts, posted, ..Task::new(self.task.clone(), state) };
     }
 
     pub(super) fn verdict(&self) -> Option<&Verdict> {
@@ -216,7 +236,7 @@ impl Task {
     pub(super) fn missing(&self) -> Option<UngradedReason> {
         match &self.state {
             State::Done { .. } => None,
-            State::Ready | State::Waiting(_) | State::Leased { .. } => {
+            State::Ready | State::Waiting(_) | State::Posted | State::Leased { .. } => {
                 Some(UngradedReason::Pending)
             }
             State::Dead => {
@@ -239,7 +259,7 @@ impl Task {
                 .outcome
                 .ungraded()
                 .is_some_and(|reason| any || classes.iter().any(|class| class.leads_to(reason))),
-            State::Ready | State::Waiting(_) | State::Leased { .. } => false,
+            State::Ready | State::Waiting(_) | State::Posted | State::Leased { .. } => false,
         }
     }
 }

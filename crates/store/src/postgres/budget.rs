@@ -214,14 +214,28 @@ pub(super) async fn settle(
     conn: &mut PgConnection,
     items: &[Settlement],
 ) -> Result<(), sqlx::Error> {
-    let ids: Vec<Vec<u8>> = items.iter().map(|item| item.id.as_bytes().to_vec()).collect();
     let mut tx = conn.begin().await?;
+    let items: Vec<(ReservationId, Amount)> =
+        items.iter().map(|item| (item.id, item.actual)).collect();
+    settle_within(&mut tx, &items).await?;
+    tx.commit().await
+}
+
+/// The same within a transaction.
+pub(super) async fn settle_within(
+    tx: &mut PgConnection,
+    items: &[(ReservationId, Amount)],
+) -> Result<(), sqlx::Error> {
+    let ids: Vec<Vec<u8>> = items.iter().map(|(id, _)| id.as_bytes().to_vec()).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
     let runs = sqlx::query_scalar("SELECT DISTINCT run FROM reservations WHERE id = ANY ($1)")
         .bind(ids.clone())
         .fetch_all(&mut *tx)
         .await?;
     // The accounts first: whoever reserves locks them before it looks at reservations.
-    let mut accounts = load(&mut tx, runs).await?;
+    let mut accounts = load(&mut *tx, runs).await?;
     let rows = sqlx::query(
         "DELETE FROM reservations WHERE id = ANY ($1) RETURNING id, run, micro_usd, tokens",
     )
@@ -232,20 +246,21 @@ pub(super) async fn settle(
     for row in &rows {
         reserved.insert(id(row)?, (row.try_get(1)?, amount(row, 2)?));
     }
-    for item in items {
-        if let Some((run, amount)) = reserved.remove(&item.id)
+    for (id, actual) in items {
+        if let Some((run, amount)) = reserved.remove(id)
             && let Some(account) = accounts.get_mut(&run)
         {
-            account.settle(amount, item.actual);
+            account.settle(amount, *actual);
         }
     }
     for (run, account) in &accounts {
-        save(&mut tx, *run, account).await?;
+        save(&mut *tx, *run, account).await?;
     }
-    tx.commit().await
+    Ok(())
 }
 
-/// The run's budget and what has become of it. A call is in flight while its lease is held.
+/// The run's budget and what has become of it. A call is in flight while its lease is held, or it is
+/// posted.
 pub(super) async fn spending(
     conn: &mut PgConnection,
     run: i64,
@@ -253,9 +268,12 @@ pub(super) async fn spending(
     let query = format!(
         "SELECT {ACCOUNT}, f.micro_usd::bigint, f.tokens::bigint FROM runs CROSS JOIN ( \
              SELECT coalesce(sum(v.micro_usd), 0) AS micro_usd, coalesce(sum(v.tokens), 0) AS tokens \
-             FROM reservations v JOIN tasks t ON t.run = v.run AND t.position = v.position \
-                 AND t.sample = v.sample AND t.lease = v.lease \
-             WHERE v.run = $1) AS f \
+             FROM reservations v \
+             WHERE v.run = $1 AND (EXISTS (SELECT 1 FROM tasks t WHERE t.run = v.run \
+                     AND t.position = v.position AND t.sample = v.sample AND t.lease = v.lease) \
+                 OR EXISTS (SELECT 1 FROM postings p WHERE p.run = v.run \
+                     AND p.position = v.position AND p.sample = v.sample \
+                     AND p.reservation = v.id))) AS f \
          WHERE runs.seq = $1"
     );
     let row = sqlx::query(AssertSqlSafe(query)).bind(run).fetch_optional(conn).await?;

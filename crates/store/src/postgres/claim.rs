@@ -10,9 +10,10 @@ use std::{
 };
 
 use sqlx::{Connection, PgConnection, Row, postgres::PgRow};
-use tribunal_core::{Category, ContentKey, LeafTask, LeaseId, RunId, WorkerId};
+use tribunal_core::{Category, ContentKey, LeafTask, LeaseId, RunId, Via, WorkerId};
 
 use super::{
+    batches,
     call::{damaged, named, number},
     lease, read,
     reuse::{self, Graded, Twin},
@@ -58,7 +59,8 @@ const READY: &str = "WITH RECURSIVE hop (run) AS ( \
          FROM hop WHERE hop.run IS NOT NULL) \
      SELECT s.virtual_time, (SELECT count(*) > 1 FROM (SELECT 1 FROM runs WHERE NOT pruned LIMIT 2) n), \
          r.seq, r.id, r.virtual_time, r.weight, r.contending, r.reuse, \
-         coalesce(r.budget_micro_usd, r.budget_tokens) IS NOT NULL \
+         coalesce(r.budget_micro_usd, r.budget_tokens) IS NOT NULL, r.via, \
+         EXISTS (SELECT 1 FROM postings) \
      FROM shares s LEFT JOIN (hop JOIN runs r ON r.seq = hop.run AND r.state = 'active') ON true \
      ORDER BY r.seq";
 
@@ -114,6 +116,7 @@ struct ReadyRun {
     /// Whether its tasks take over verdicts of other runs, and wait for them.
     reuse: bool,
     budgeted: bool,
+    via: Via,
     claimed: bool,
     /// Whether tasks were passed over because another run asks the same at this moment.
     held_back: bool,
@@ -142,6 +145,8 @@ struct Picker<'c> {
     page: usize,
     /// Whether there are other runs to take verdicts over from.
     several_runs: bool,
+    /// Whether anything is posted, so that there may be replies.
+    posted: bool,
     /// The questions of this claim, and the run that asks.
     asked: HashMap<ContentKey, i64>,
 }
@@ -197,7 +202,8 @@ impl<'c> Picker<'c> {
         }
         // One more than is wanted tells whether the run is ready still.
         let page = slots.saturating_add(1).min(PAGE);
-        Ok(Self { conn, runs, virtual_time, page, several_runs, asked: HashMap::new() })
+        let (posted, asked) = (first.try_get(10)?, HashMap::new());
+        Ok(Self { conn, runs, virtual_time, page, several_runs, posted, asked })
     }
 
     /// Picks: always from the run that has had the fewest tokens.
@@ -370,7 +376,20 @@ impl<'c> Picker<'c> {
         }
         let graded = picks.iter().filter_map(|pick| pick.candidate.reusable.as_ref());
         let records = reuse::records(&mut *self.conn, graded).await?;
-        let claim = |(Pick { run, lease, candidate }, age): (Pick, Duration)| {
+        let key = |pick: &Pick| {
+            let task = &pick.candidate.task;
+            (run_of(pick), i64::from(task.position), i64::from(task.sample))
+        };
+        let mut replies = match self.posted {
+            true => {
+                let keys: Vec<_> = picks.iter().map(key).collect();
+                batches::replies(&mut *self.conn, &keys).await?
+            }
+            false => HashMap::new(),
+        };
+        let claim = |(pick, age): (Pick, Duration)| {
+            let answered = replies.remove(&key(&pick)).map(Box::new);
+            let Pick { run, lease, candidate } = pick;
             let run = &self.runs[run];
             let claim = Claim {
                 lease,
@@ -380,6 +399,8 @@ impl<'c> Picker<'c> {
                 age,
                 budgeted: run.budgeted,
                 reusable: None,
+                via: run.via,
+                answered,
             };
             let reusable = candidate.reusable;
             let record =
@@ -403,6 +424,7 @@ impl ReadyRun {
             weight: weight.ok_or_else(|| damaged("weight"))?,
             reuse: row.try_get(7)?,
             budgeted: row.try_get(8)?,
+            via: named(row, 9, Via::from_name)?,
             claimed: false,
             held_back: false,
             stored: (row.try_get(4)?, row.try_get(6)?),

@@ -7,16 +7,17 @@
 use std::collections::{HashMap, HashSet};
 
 use sqlx::{Connection, PgConnection};
-use tribunal_core::{Attempt, FailureClass, verdict::PossibleSpend};
+use tribunal_core::{Attempt, FailureClass, WorkerId, verdict::PossibleSpend};
 
 use super::{
-    PostgresStore,
+    PostgresStore, batches,
     call::number,
     lease::{LeaseColumns, LeaseKey, Query, held, same_lease},
-    schema::{BEGIN_PUT, now},
+    schema::{BEGIN_PUT, POSTED, now},
     text,
 };
 use crate::{
+    batches::{PostOutcome, Posting},
     error::StoreError,
     record,
     share::used_tokens,
@@ -59,22 +60,22 @@ impl PostgresStore {
 pub(super) type Release = (tribunal_core::RunId, u32, u32, tribunal_core::LeaseId, Vec<Attempt>);
 
 /// After the rows in `moved`: their calls, and what their runs owe. Parameter 6 has the tokens
-/// that each item used, 7 to 23 the calls' columns.
+/// that each item used, 7 to 24 the calls' columns.
 macro_rules! aftermath {
     () => {
         ", logged AS ( \
              INSERT INTO attempts (run, position, sample, kind, class, status, input, cached, \
                  output, started_ms, waited_ms, latency_ms, request_id, error, endpoint, \
-                 cost_usd, possible_input, possible_output, possible_usd) \
+                 cost_usd, possible_input, possible_output, possible_usd, via) \
              SELECT m.run, m.position, m.sample, a.kind, a.class, a.status, a.input, a.cached, \
                  a.output, a.started_ms, a.waited_ms, a.latency_ms, a.request_id, a.error, a.endpoint, \
-                 a.cost_usd, a.possible_input, a.possible_output, a.possible_usd \
+                 a.cost_usd, a.possible_input, a.possible_output, a.possible_usd, a.via \
              FROM unnest($7::bigint[], $8::text[], $9::text[], $10::int[], $11::bigint[], \
                  $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], \
                  $17::text[], $18::text[], $19::text[], $20::float8[], $21::bigint[], \
-                 $22::bigint[], $23::float8[]) WITH ORDINALITY AS a (item, kind, class, status, \
+                 $22::bigint[], $23::float8[], $24::text[]) WITH ORDINALITY AS a (item, kind, class, status, \
                  input, cached, output, started_ms, waited_ms, latency_ms, request_id, error, \
-                 endpoint, cost_usd, possible_input, possible_output, possible_usd, n) \
+                 endpoint, cost_usd, possible_input, possible_output, possible_usd, via, n) \
              JOIN moved m ON m.item = a.item ORDER BY a.n), \
          settled AS ( \
              INSERT INTO settlements (run, owed) \
@@ -84,6 +85,15 @@ macro_rules! aftermath {
              HAVING sum(used * 5040 / weight \
                  - greatest(estimated_tokens, 1) * 5040 / weight) <> 0) \
          SELECT item FROM moved"
+    };
+}
+
+/// What was posted for the rows in `moved` is used up.
+macro_rules! forgotten {
+    () => {
+        ", forgotten AS ( \
+             DELETE FROM postings p USING moved m \
+             WHERE p.run = m.run AND p.position = m.position AND p.sample = m.sample)"
     };
 }
 
@@ -137,7 +147,7 @@ async fn store(
 ) -> Result<HashSet<usize>, sqlx::Error> {
     let query = sqlx::query(concat!(
         held!(
-            ", $6::bigint[], $24::float8[], $25::text[], $26::text[], $27::bool[], $28::bytea[]",
+            ", $6::bigint[], $25::float8[], $26::text[], $27::text[], $28::bool[], $29::bytea[]",
             ", used, new_score, new_reason, new_source, new_simulated, new_record"
         ),
         ", moved AS ( \
@@ -152,6 +162,7 @@ async fn store(
              SELECT run, position, sample, lease, new_score, new_reason, new_source, new_simulated, ",
         now!(),
         ", new_record FROM moved)",
+        forgotten!(),
         aftermath!()
     ));
     let keys = round.iter().map(|(_, item)| &item.key);
@@ -170,20 +181,99 @@ async fn duplicates(
     conn: &mut PgConnection,
     refused: &[(usize, &LeaseKey)],
 ) -> Result<Vec<usize>, sqlx::Error> {
+    known_by(conn, refused, false).await
+}
+
+/// Of these, the places of those whose very lease is the verdict's, or with `posted` the posting's.
+async fn known_by(
+    conn: &mut PgConnection,
+    refused: &[(usize, &LeaseKey)],
+    posted: bool,
+) -> Result<Vec<usize>, sqlx::Error> {
     let mut columns = LeaseColumns::default();
     for (_, (run, position, sample, lease)) in refused {
         columns.push(run, *position, *sample, *lease);
     }
-    let query = sqlx::query(
-        "SELECT j.item FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bytea[]) \
-             WITH ORDINALITY AS j (run_id, position, sample, lease, item) \
-         JOIN runs r ON r.id = j.run_id \
-         JOIN verdicts v ON v.run = r.seq AND v.position = j.position AND v.sample = j.sample \
-             AND v.lease = j.lease \
-         WHERE $1::bigint IS NULL OR true",
-    );
+    macro_rules! known {
+        ($table:literal) => {
+            concat!(
+                "SELECT j.item FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bytea[]) \
+                     WITH ORDINALITY AS j (run_id, position, sample, lease, item) \
+                 JOIN runs r ON r.id = j.run_id JOIN ",
+                $table,
+                " v ON v.run = r.seq AND v.position = j.position AND v.sample = j.sample \
+                     AND v.lease = j.lease \
+                 WHERE $1::bigint IS NULL OR true"
+            )
+        };
+    }
+    let query = sqlx::query(if posted { known!("postings") } else { known!("verdicts") });
     let items = moved(conn, columns.bind(query, None)).await?;
     Ok(items.into_iter().map(|item| refused[item].0).collect())
+}
+
+/// Posts questions, which are compressed already; one outcome for each, in their order.
+pub(super) async fn post(
+    conn: &mut PgConnection,
+    worker: WorkerId,
+    items: &[Posting],
+    now: Option<i64>,
+) -> Result<Vec<PostOutcome>, sqlx::Error> {
+    let mut outcomes = vec![PostOutcome::Fenced; items.len()];
+    let mut tx = conn.begin_with(BEGIN_PUT).await?;
+    for round in rounds(items, |item| (item.run.as_str(), item.position, item.sample)) {
+        let query = sqlx::query(concat!(
+            held!(
+                ", $6::bigint[], $25::bytea[], $26::bytea[], $27::bytea[]",
+                ", used, new_batch, new_reservation, new_question"
+            ),
+            ", fit AS MATERIALIZED ( \
+                 SELECT h.* FROM held h JOIN batches b ON b.id = h.new_batch AND b.run = h.run \
+                     AND b.worker = $28 AND b.held_until > ",
+            now!(),
+            " WHERE h.run_state <> 'cancelled' FOR SHARE OF b), \
+             moved AS ( \
+                 UPDATE tasks t SET state = 1, run_at = $29, turn = 0, ended_leases = 0, \
+                     dead_workers = 0, first_claim_ms = NULL, lease = NULL, lease_end = NULL, \
+                     worker = NULL \
+                 FROM fit h WHERE ",
+            same_lease!(),
+            "RETURNING h.*), \
+             posted AS ( \
+                 INSERT INTO postings AS p (run, position, sample, lease, batch, reservation, \
+                     question) \
+                 SELECT run, position, sample, lease, new_batch, new_reservation, new_question \
+                 FROM moved ON CONFLICT (run, position, sample) DO UPDATE SET \
+                     lease = excluded.lease, batch = excluded.batch, \
+                     reservation = excluded.reservation, question = excluded.question, \
+                     reply = NULL)",
+            aftermath!()
+        ));
+        let keys: Vec<LeaseKey> = round.iter().map(|(_, item)| batches::key(item)).collect();
+        let attempts = round.iter().map(|(_, item)| &item.attempts[..]);
+        let reservation =
+            |item: &Posting| item.reservation.map(|reservation| reservation.as_bytes().to_vec());
+        let query = bind(query, now, keys.iter(), attempts)
+            .bind(round.iter().map(|(_, item)| item.batch.as_bytes().to_vec()).collect::<Vec<_>>())
+            .bind(round.iter().map(|(_, item)| reservation(item)).collect::<Vec<_>>())
+            .bind(round.iter().map(|(_, item)| item.question.clone()).collect::<Vec<_>>())
+            .bind(worker.as_bytes().to_vec())
+            .bind(POSTED);
+        let posted = moved(&mut tx, query).await?;
+        let refused: Vec<(usize, &LeaseKey)> = (0..round.len())
+            .filter(|item| !posted.contains(item))
+            .map(|item| (round[item].0, &keys[item]))
+            .collect();
+        let known = match refused.is_empty() {
+            true => Vec::new(),
+            false => known_by(&mut tx, &refused, true).await?,
+        };
+        for at in posted.into_iter().map(|item| round[item].0).chain(known) {
+            outcomes[at] = PostOutcome::Posted;
+        }
+    }
+    tx.commit().await?;
+    Ok(outcomes)
 }
 
 /// Records failures; one outcome for each, in their order.
@@ -197,8 +287,8 @@ pub(super) async fn fail(
     for round in rounds(items, |item| (item.run.as_str(), item.position, item.sample)) {
         let query = sqlx::query(concat!(
             held!(
-                ", $6::bigint[], $24::bigint[], $25::bigint[], $26::text[], $27::text[], \
-                 $28::text[]",
+                ", $6::bigint[], $25::bigint[], $26::bigint[], $27::text[], $28::text[], \
+                 $29::text[]",
                 ", used, wait, new_charge, new_class, new_reason, new_error"
             ),
             ", moved AS ( \
@@ -217,6 +307,7 @@ pub(super) async fn fail(
                  FROM held h WHERE ",
             same_lease!(),
             "RETURNING h.*)",
+            forgotten!(),
             aftermath!()
         ));
         let keys: Vec<LeaseKey> = round.iter().map(|(_, item)| key(item)).collect();
@@ -275,7 +366,7 @@ pub(super) async fn release(
     tx.commit().await
 }
 
-/// Binds the parameters 1 to 23.
+/// Binds the parameters 1 to 24.
 fn bind<'a>(
     query: Query,
     now: Option<i64>,
@@ -328,6 +419,7 @@ fn bind<'a>(
                 .map(|(_, call)| call.possible.and_then(|spend| spend.cost_usd))
                 .collect::<Vec<_>>(),
         )
+        .bind(calls.iter().map(|(_, call)| call.via.name()).collect::<Vec<_>>())
 }
 
 /// The 0-based numbers of the items that a statement returns.

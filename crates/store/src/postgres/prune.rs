@@ -14,7 +14,7 @@ use super::{
     PostgresStore,
     call::{call, call_run},
     lease, read,
-    schema::{BEGIN_BLOBS, BEGIN_CONTROL, now},
+    schema::{BEGIN_BLOBS, BEGIN_CONTROL, POSTED, now},
 };
 use crate::{error::StoreError, reach::Reach, record, store::Pruned};
 
@@ -137,14 +137,18 @@ async fn bytes(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
     Ok(bytes.cast_unsigned())
 }
 
-/// Makes the run nobody's, if none of its leases is held; returns how many are.
+/// Makes the run nobody's, if no task of it is held or posted; returns how many are.
 async fn disown(conn: &mut PgConnection, run: i64, now: Option<i64>) -> Result<u64, sqlx::Error> {
     let mut tx = conn.begin_with(BEGIN_CONTROL).await?;
     lease::reap(&mut tx, i64::MAX, now).await?;
-    let leases: i64 = sqlx::query_scalar("SELECT count(*) FROM tasks WHERE state = 2 AND run = $1")
-        .bind(run)
-        .fetch_one(&mut *tx)
-        .await?;
+    let leases: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM tasks WHERE run = $1 \
+             AND (state = 2 OR state = 1 AND run_at = $2)",
+    )
+    .bind(run)
+    .bind(POSTED)
+    .fetch_one(&mut *tx)
+    .await?;
     if leases == 0 {
         // No id of a run looks like this one.
         let id = format!("pruned-{run}-{:016x}", rand::rng().random::<u64>());
@@ -191,6 +195,8 @@ async fn rows(conn: &mut PgConnection) -> Result<(Pruned, bool), sqlx::Error> {
     for delete in [
         "DELETE FROM settlements WHERE run = $1",
         "DELETE FROM reservations WHERE run = $1",
+        "DELETE FROM postings WHERE run = $1",
+        "DELETE FROM batches WHERE run = $1",
         "DELETE FROM labels WHERE run = $1",
         "DELETE FROM runs WHERE seq = $1",
     ] {

@@ -6,13 +6,13 @@
 use sqlx::{AssertSqlSafe, PgConnection, Row, postgres::PgRow};
 use tribunal_core::{
     Attempt, BlobHash, CallKind, FailureClass, Outcome, RunId, RunState, UngradedReason, Usage,
-    verdict::PossibleSpend,
+    Via, verdict::PossibleSpend,
 };
 
 use super::{
     budget,
     call::{damaged, named, number, optional_name},
-    schema::now,
+    schema::{POSTED, now},
     text,
 };
 use crate::{
@@ -45,7 +45,7 @@ pub(super) async fn runs(
 ) -> Result<Vec<RunRecord>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT id, inputs, generation, spec, judge, model, simulated, state, reason, weight, \
-             created_ms, reuse \
+             created_ms, reuse, via \
          FROM runs WHERE NOT pruned AND ($1::bigint IS NULL OR seq = $1) ORDER BY seq DESC",
     )
     .bind(seq)
@@ -71,6 +71,7 @@ fn run_record(row: &PgRow) -> Result<RunRecord, sqlx::Error> {
         state: named(row, 7, RunState::from_name)?,
         reason: text::get(row.try_get(8)?),
         weight: weight.ok_or_else(|| damaged("weight"))?,
+        via: named(row, 12, Via::from_name)?,
         created_ms: row.try_get(10)?,
     })
 }
@@ -209,10 +210,12 @@ pub(super) async fn progress(
     let rows = sqlx::query(concat!(
         "SELECT state::bigint, reason, count(*), min(run_at) - ",
         now!(),
-        " FROM tasks WHERE run = $2 GROUP BY state, reason"
+        ", run_at IS NOT DISTINCT FROM $3 \
+         FROM tasks WHERE run = $2 GROUP BY state, reason, run_at IS NOT DISTINCT FROM $3"
     ))
     .bind(now)
     .bind(run)
+    .bind(POSTED)
     .fetch_all(conn)
     .await?;
     let mut progress = Progress::default();
@@ -231,7 +234,9 @@ pub(super) async fn progress(
         if let Some(reason) = optional_name(row, 1, UngradedReason::from_name)? {
             *progress.ungraded.entry(reason).or_default() += tasks;
         }
-        if state <= 1 {
+        if row.try_get(4)? {
+            progress.posted += tasks;
+        } else if state <= 1 {
             let wait: Option<i64> = row.try_get(3)?;
             let wait = u64::try_from(wait.unwrap_or(0)).unwrap_or(0);
             let known = progress.next_in_ms.unwrap_or(u64::MAX);
@@ -247,12 +252,13 @@ pub(super) async fn totals(conn: &mut PgConnection, run: i64) -> Result<RunTotal
     let rows = sqlx::query(
         "SELECT 'calls', kind, class, count(*), sum(input)::bigint, sum(cached)::bigint, \
              sum(output)::bigint, false, count(possible_input), \
-             coalesce(sum(possible_input), 0)::bigint, coalesce(sum(possible_output), 0)::bigint \
-         FROM attempts WHERE run = $1 GROUP BY kind, class \
+             coalesce(sum(possible_input), 0)::bigint, coalesce(sum(possible_output), 0)::bigint, \
+             via \
+         FROM attempts WHERE run = $1 GROUP BY kind, class, via \
          UNION ALL \
          SELECT 'verdicts', source, CASE WHEN score IS NOT NULL THEN 'graded' END, count(*), \
              max(stored_ms), (SELECT first_claim_ms FROM runs WHERE seq = $1), 0, \
-             bool_or(simulated), 0, 0, 0 \
+             bool_or(simulated), 0, 0, 0, NULL \
          FROM verdicts WHERE run = $1 GROUP BY source, score IS NOT NULL",
     )
     .bind(run)
@@ -270,6 +276,9 @@ pub(super) async fn totals(conn: &mut PgConnection, run: i64) -> Result<RunTotal
                 let of_kind = totals.by_kind.entry(kind).or_default();
                 of_kind.calls += count;
                 of_kind.usage += used;
+                if named(row, 11, Via::from_name)? == Via::Batch {
+                    of_kind.batched += used;
+                }
                 totals.possible.calls += number::<u64>(row, 8)?;
                 totals.possible.usage +=
                     Usage { input: number(row, 9)?, cached: 0, output: number(row, 10)? };
@@ -308,7 +317,7 @@ pub(super) async fn attempts(
     let rows = sqlx::query(
         "SELECT kind, class, status, error, request_id, started_ms, waited_ms, latency_ms, \
              input, cached, output, endpoint, cost_usd, possible_input, possible_output, \
-             possible_usd \
+             possible_usd, via \
          FROM attempts WHERE run = $1 AND position = $2 AND sample = $3 ORDER BY seq",
     )
     .bind(run)
@@ -330,6 +339,7 @@ pub(super) async fn attempts(
         };
         Ok(Attempt {
             kind: named(row, 0, CallKind::from_name)?,
+            via: named(row, 16, Via::from_name)?,
             class: optional_name(row, 1, FailureClass::from_name)?,
             status,
             error: text::get(row.try_get(3)?),

@@ -8,11 +8,11 @@ use std::collections::{HashMap, HashSet};
 use sqlx::{PgConnection, Row};
 use tribunal_core::{ContentKey, RunId};
 
-use super::call::damaged;
+use super::{call::damaged, schema::POSTED};
 
 /// What other runs know of a question.
 pub(super) enum Twin {
-    /// One is asking now.
+    /// One is asking now, or waits for a batch's reply.
     Asking,
     /// One has a verdict.
     Graded(Graded),
@@ -34,17 +34,19 @@ pub(super) async fn twins(
     asking: &[(i64, ContentKey)],
 ) -> Result<HashMap<(i64, ContentKey), Twin>, sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT j.run, o.content_key, o.state = 2, r.id, o.run, o.position, o.sample \
+        "SELECT j.run, o.content_key, o.state <> 3, r.id, o.run, o.position, o.sample \
          FROM unnest($1::bigint[], $2::bytea[]) AS j (run, content_key) \
-         JOIN tasks o ON o.content_key = j.content_key AND o.run <> j.run AND o.state IN (2, 3) \
+         JOIN tasks o ON o.content_key = j.content_key AND o.run <> j.run \
+             AND (o.state IN (2, 3) OR o.state = 1 AND o.run_at = $3) \
          JOIN runs r ON r.seq = o.run AND NOT r.pruned \
          LEFT JOIN verdicts v ON o.state = 3 AND v.run = o.run AND v.position = o.position \
              AND v.sample = o.sample AND v.score IS NOT NULL AND v.source <> 'rule' \
-         WHERE o.state = 2 OR v.score IS NOT NULL \
+         WHERE o.state <> 3 OR v.score IS NOT NULL \
          ORDER BY v.stored_ms, o.run, o.position, o.sample",
     )
     .bind(asking.iter().map(|(run, _)| *run).collect::<Vec<_>>())
     .bind(asking.iter().map(|(_, key)| key.as_bytes().to_vec()).collect::<Vec<_>>())
+    .bind(POSTED)
     .fetch_all(conn)
     .await?;
     let mut twins: HashMap<(i64, ContentKey), Twin> = HashMap::new();

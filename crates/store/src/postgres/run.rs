@@ -6,6 +6,7 @@ use sqlx::{Connection, PgConnection};
 use tribunal_core::{BlobHash, FailureClass, LeafTask, RunState, UngradedReason};
 
 use super::{
+    batches,
     schema::{BEGIN_BLOBS, BEGIN_CONTROL, BEGIN_PUT, now},
     text,
 };
@@ -222,6 +223,7 @@ pub(super) async fn retry(
     .bind(reasons)
     .execute(&mut *tx)
     .await?;
+    batches::wait_on(&mut tx, run).await?;
     if put_back > 0 {
         notify(&mut tx).await?;
     }

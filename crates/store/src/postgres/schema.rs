@@ -9,11 +9,14 @@ pub(super) const VERSION: i64 = STEPS.len() as i64;
 
 /// The oldest format whose tribunal may still work on tables of this version: a step that only
 /// adds what older workers need not know leaves it as it is.
-pub(super) const WORKS_WITH: i64 = 1;
+pub(super) const WORKS_WITH: i64 = 2;
 
 /// What leads from each version to the next, from an empty schema on. A step that was published
 /// never changes.
-pub(super) const STEPS: [&str; 1] = [TABLES];
+pub(super) const STEPS: [&str; 2] = [TABLES, BATCHES];
+
+/// The `run_at` of a task that waits for a batch's reply.
+pub(super) const POSTED: i64 = i64::MAX;
 
 /// The oldest server that knows every statement, as `server_version_num`.
 pub(super) const OLDEST_SERVER: i64 = 130_000;
@@ -253,4 +256,41 @@ CREATE TABLE workers (
     done BIGINT NOT NULL DEFAULT 0,
     draining BOOLEAN NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
+";
+
+/// Version 2: questions that go through a provider's batch API. Older workers would ask again what is
+/// answered.
+///
+/// - `batches.remote` is what the provider calls it, once that is known.
+/// - `postings` are of tasks that wait for a reply (`tasks.run_at` is the largest number) or have one
+///   that no verdict was made of yet. A posting's batch may have ended.
+const BATCHES: &str = "
+ALTER TABLE runs ADD COLUMN via TEXT NOT NULL DEFAULT 'live' CHECK (via IN ('live', 'batch'));
+ALTER TABLE attempts ADD COLUMN via TEXT NOT NULL DEFAULT 'live';
+
+CREATE TABLE batches (
+    id BYTEA PRIMARY KEY CHECK (length(id) = 16),
+    run BIGINT NOT NULL,
+    remote TEXT,
+    worker BYTEA NOT NULL,
+    held_until BIGINT NOT NULL,
+    opened_ms BIGINT NOT NULL
+) WITH (fillfactor = 50);
+CREATE INDEX batches_of_run ON batches (run);
+
+CREATE TABLE postings (
+    run BIGINT NOT NULL,
+    position BIGINT NOT NULL,
+    sample BIGINT NOT NULL,
+    batch BYTEA NOT NULL,
+    lease BYTEA NOT NULL,
+    reservation BYTEA,
+    question BYTEA NOT NULL,
+    reply BYTEA,
+    PRIMARY KEY (run, position, sample)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
+        autovacuum_vacuum_cost_delay = 0);
+ALTER TABLE postings ALTER COLUMN question SET STORAGE EXTERNAL;
+ALTER TABLE postings ALTER COLUMN reply SET STORAGE EXTERNAL;
+CREATE INDEX postings_open ON postings (batch) WHERE reply IS NULL;
 ";

@@ -7,7 +7,7 @@ use sqlx::{Connection, PgConnection, Row, postgres::PgRow};
 use tribunal_core::WorkerId;
 
 use super::{
-    lease,
+    batches, lease,
     schema::{BEGIN_PUT, now},
 };
 use crate::process::{self, Process};
@@ -34,6 +34,7 @@ pub(super) async fn join(
     let mut tx = conn.begin_with(BEGIN_PUT).await?;
     if !dead.is_empty() {
         lease::bury(&mut tx, &dead).await?;
+        batches::let_go(&mut tx, &dead).await?;
         sqlx::query("DELETE FROM workers WHERE id = ANY ($1)").bind(dead).execute(&mut *tx).await?;
     }
     sqlx::query(concat!(
@@ -64,6 +65,7 @@ pub(super) async fn leave(
     let mut tx = conn.begin_with(BEGIN_PUT).await?;
     for worker in workers {
         lease::leave(&mut tx, *worker).await?;
+        batches::let_go(&mut tx, &[worker.as_bytes().to_vec()]).await?;
     }
     tx.commit().await
 }

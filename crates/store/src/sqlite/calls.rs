@@ -78,6 +78,8 @@ impl SqliteStore {
             age: claimed.age,
             budgeted: claimed.budgeted,
             reusable: reusable.transpose()?,
+            via: claimed.via,
+            answered: claimed.answered.map(|row| self.answered(row)).transpose()?,
         })
     }
 

@@ -9,12 +9,13 @@ use std::{
 };
 
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
-use tribunal_core::{Category, ContentKey, LeafTask, LeaseId, RunId};
+use tribunal_core::{Category, ContentKey, LeafTask, LeaseId, RunId, Via};
 
 use super::{
     batch::{slices, with_rows},
     lease::{self, Loss},
     outcome::NewRelease,
+    postings::{self, AnsweredRow},
     request::{ClaimRequest, LeaseRef},
     reuse::{self, Graded, Twin},
     schema,
@@ -34,6 +35,8 @@ pub(super) struct ClaimedTask {
     pub(super) budgeted: bool,
     /// A verdict that can be taken over: the run that has it, and the compressed verdict.
     pub(super) reusable: Option<(RunId, Vec<u8>)>,
+    pub(super) via: Via,
+    pub(super) answered: Option<AnsweredRow>,
 }
 
 /// A run with tasks that may be claimed.
@@ -46,6 +49,7 @@ struct ReadyRun {
     /// Whether its tasks take over verdicts of other runs, and wait for them.
     reuse: bool,
     budgeted: bool,
+    via: Via,
     claimed: bool,
     /// Whether tasks were passed over because another run asks the same at this moment.
     held_back: bool,
@@ -113,6 +117,7 @@ pub(super) async fn claim(
         tasks.iter().map(move |task| (task.lease, request, end))
     });
     store_leases(conn, &leases.collect::<Vec<_>>(), now).await?;
+    postings::find_replies(conn, &mut claimed).await?;
     Ok(claimed)
 }
 
@@ -176,7 +181,8 @@ impl<'c> Picker<'c> {
                          WHERE tasks.state = 0 AND tasks.run > ready.run) \
                  FROM ready WHERE ready.run IS NOT NULL) \
              SELECT runs.seq, runs.id, runs.virtual_time, runs.weight, runs.contending, \
-                 runs.reuse, coalesce(runs.budget_micro_usd, runs.budget_tokens) IS NOT NULL \
+                 runs.reuse, coalesce(runs.budget_micro_usd, runs.budget_tokens) IS NOT NULL, \
+                 runs.via \
              FROM ready \
              CROSS JOIN runs ON runs.seq = ready.run WHERE runs.state = 'active' \
              ORDER BY runs.seq",
@@ -244,6 +250,8 @@ impl<'c> Picker<'c> {
                 age,
                 budgeted: run.budgeted,
                 reusable,
+                via: run.via,
+                answered: None,
             });
         }
         self.advance().await?;
@@ -409,6 +417,7 @@ impl ReadyRun {
             stored_time: row.try_get(2)?,
             reuse: row.try_get(5)?,
             budgeted: row.try_get(6)?,
+            via: Via::from_name(row.try_get(7)?).ok_or_else(|| decode("no such way"))?,
             claimed: false,
             held_back: false,
             candidates: VecDeque::new(),

@@ -10,6 +10,7 @@ use tribunal_core::{Attempt, FailureClass};
 
 use super::{
     batch::{slices, with_rows},
+    postings,
     request::LeaseRef,
     share::{self, Settled},
 };
@@ -50,7 +51,7 @@ pub(super) struct NewRelease {
 }
 
 /// A task's key in the tables.
-type Key = (i64, u32, u32);
+pub(super) type Key = (i64, u32, u32);
 
 // === impl LeaseRef ===
 
@@ -91,6 +92,7 @@ pub(super) async fn complete(
         insert_verdicts(conn, &done, now).await?;
         let attempts = done.iter().map(|(_, item)| (&item.lease, &item.attempts));
         insert_attempts(conn, attempts, &stored).await?;
+        postings::forget(conn, done.iter().map(|(_, item)| &item.lease)).await?;
         for (at, _) in &done {
             outcomes[*at] = CompleteOutcome::Stored;
         }
@@ -182,6 +184,7 @@ pub(super) async fn fail(
         let done = round.iter().filter(|(_, item)| recorded.contains_key(&item.lease.key()));
         let attempts = done.clone().map(|(_, item)| (&item.lease, &item.attempts));
         insert_attempts(conn, attempts, &recorded).await?;
+        postings::forget(conn, done.clone().map(|(_, item)| &item.lease)).await?;
         for (at, _) in done {
             outcomes[*at] = FailOutcome::Recorded;
         }
@@ -223,7 +226,7 @@ pub(super) async fn release(
 }
 
 /// Records what was called under leases that have ended, and settles their runs' shares.
-async fn insert_attempts<'a>(
+pub(super) async fn insert_attempts<'a>(
     conn: &mut SqliteConnection,
     attempts: impl Iterator<Item = (&'a LeaseRef, &'a Vec<Attempt>)> + Clone,
     estimates: &HashMap<Key, u32>,
@@ -240,11 +243,11 @@ async fn insert_attempts<'a>(
         let mut query = with_rows(
             "run, position, sample, kind, class, status, input, cached, output, started_ms, \
              waited_ms, latency_ms, request_id, error, endpoint, cost_usd, possible_input, \
-             possible_output, possible_usd",
+             possible_output, possible_usd, via",
             slice.len(),
             "INSERT INTO attempts (run, position, sample, kind, class, status, input, cached, \
                  output, started_ms, waited_ms, latency_ms, request_id, error, endpoint, cost_usd, \
-                 possible_input, possible_output, possible_usd) SELECT * FROM j",
+                 possible_input, possible_output, possible_usd, via) SELECT * FROM j",
         );
         for (lease, attempt) in slice {
             query = query
@@ -266,7 +269,8 @@ async fn insert_attempts<'a>(
                 .bind(attempt.cost_usd)
                 .bind(attempt.possible.map(|possible| possible.usage.input.cast_signed()))
                 .bind(attempt.possible.map(|possible| possible.usage.output.cast_signed()))
-                .bind(attempt.possible.and_then(|possible| possible.cost_usd));
+                .bind(attempt.possible.and_then(|possible| possible.cost_usd))
+                .bind(attempt.via.name());
         }
         query.execute(&mut *conn).await?;
     }
@@ -275,7 +279,7 @@ async fn insert_attempts<'a>(
 
 /// Items with their places, in rounds that hold every task at most once: one statement changes a
 /// row only once, and an answer that was repeated must see what the first one did.
-fn rounds<'i, T>(
+pub(super) fn rounds<'i, T>(
     items: &[&'i T],
     lease: impl Fn(&'i T) -> &'i LeaseRef,
 ) -> Vec<Vec<(usize, &'i T)>> {
@@ -301,7 +305,7 @@ pub(super) fn bind_lease(query: super::batch::Query, lease: &LeaseRef) -> super:
 }
 
 /// Adds the tasks that a statement returns, with their estimates.
-async fn collect_keys(
+pub(super) async fn collect_keys(
     conn: &mut SqliteConnection,
     query: super::batch::Query,
     keys: &mut HashMap<Key, u32>,

@@ -28,7 +28,7 @@ const RECORDS: i64 = 1_000;
 
 /// One bounded step.
 pub(super) enum Step {
-    /// Makes the run nobody's, if none of its leases is held; answered with their number.
+    /// Makes the run nobody's, if no task of it is held or posted; answered with their number.
     Disown { run: i64 },
     /// Removes rows of runs that are nobody's.
     Rows,
@@ -198,9 +198,11 @@ pub(super) async fn step(
 async fn disown(conn: &mut SqliteConnection, run: i64, now: i64) -> Result<Stepped, sqlx::Error> {
     lease::take_back(conn, &Loss::Ended { now, limit: -1 }).await?;
     let leases: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM tasks INDEXED BY tasks_leased WHERE state = 2 AND run = ?",
+        "SELECT (SELECT count(*) FROM tasks INDEXED BY tasks_leased WHERE state = 2 AND run = ?1) \
+             + (SELECT count(*) FROM tasks WHERE state = 1 AND run = ?1 AND run_at = ?2)",
     )
     .bind(run)
+    .bind(schema::POSTED)
     .fetch_one(&mut *conn)
     .await?;
     if leases == 0 {
@@ -246,6 +248,8 @@ async fn rows(conn: &mut SqliteConnection) -> Result<Stepped, sqlx::Error> {
     }
     for delete in [
         "DELETE FROM reservations WHERE run = ?",
+        "DELETE FROM postings WHERE run = ?",
+        "DELETE FROM batches WHERE run = ?",
         "DELETE FROM labels WHERE run = ?",
         "DELETE FROM runs WHERE seq = ?",
     ] {

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
 use tribunal_core::{
     Attempt, BlobHash, CallKind, FailureClass, Outcome, RunId, RunState, UngradedReason, Usage,
-    verdict::PossibleSpend,
+    Via, verdict::PossibleSpend,
 };
 
 use super::{
@@ -35,7 +35,7 @@ pub(super) struct VerdictRow {
 type Key = (i64, i64, i64);
 
 const RUN_COLUMNS: &str = "SELECT id, inputs, generation, spec, judge, model, simulated, state, \
-                           reason, created_ms, weight, reuse FROM runs WHERE pruned = 0";
+                           reason, created_ms, weight, reuse, via FROM runs WHERE pruned = 0";
 
 /// The number that stands for a run in the tables.
 pub(super) async fn seq(pool: &SqlitePool, run: &RunId) -> Result<Option<i64>, sqlx::Error> {
@@ -72,6 +72,7 @@ fn run_record(row: &SqliteRow) -> Result<RunRecord, sqlx::Error> {
         reason: row.try_get(8)?,
         created_ms: row.try_get(9)?,
         weight: Weight::new(row.try_get(10)?).ok_or_else(|| damaged("weight"))?,
+        via: named(row, 12, Via::from_name)?,
     })
 }
 
@@ -214,9 +215,10 @@ pub(super) async fn progress(
 ) -> Result<Progress, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT state, reason, count(*), min(run_at) FROM tasks WHERE run = ? \
-         GROUP BY state, reason",
+         GROUP BY state, reason, run_at IS ?",
     )
     .bind(run)
+    .bind(schema::POSTED)
     .fetch_all(pool)
     .await?;
     let mut progress = Progress::default();
@@ -237,6 +239,10 @@ pub(super) async fn progress(
         }
         if matches!(state, schema::READY | schema::WAITING) {
             let run_at: Option<i64> = row.try_get(3)?;
+            if run_at == Some(schema::POSTED) {
+                progress.posted += tasks;
+                continue;
+            }
             let wait = run_at.map_or(0, |run_at| run_at.saturating_sub(now));
             let wait = u64::try_from(wait).unwrap_or(0);
             let known = progress.next_in_ms.unwrap_or(u64::MAX);
@@ -252,12 +258,12 @@ pub(super) async fn totals(pool: &SqlitePool, run: i64) -> Result<RunTotals, sql
     let rows = sqlx::query(
         "SELECT 'calls', kind, class, count(*), sum(input), sum(cached), sum(output), \
              count(possible_input), coalesce(sum(possible_input), 0), \
-             coalesce(sum(possible_output), 0) \
-         FROM attempts WHERE run = ?1 GROUP BY kind, class \
+             coalesce(sum(possible_output), 0), via \
+         FROM attempts WHERE run = ?1 GROUP BY kind, class, via \
          UNION ALL \
          SELECT 'verdicts', source, iif(score IS NULL, NULL, 'graded'), count(*), \
              max(simulated), max(stored_ms), (SELECT first_claim_ms FROM runs WHERE seq = ?1), \
-             0, 0, 0 \
+             0, 0, 0, NULL \
          FROM verdicts WHERE run = ?1 GROUP BY source, score IS NULL",
     )
     .bind(run)
@@ -275,6 +281,9 @@ pub(super) async fn totals(pool: &SqlitePool, run: i64) -> Result<RunTotals, sql
                 let of_kind = totals.by_kind.entry(kind).or_default();
                 of_kind.calls += number;
                 of_kind.usage += usage;
+                if named(row, 10, Via::from_name)? == Via::Batch {
+                    of_kind.batched += usage;
+                }
                 totals.possible.calls += count(row, 7)?;
                 totals.possible.usage +=
                     Usage { input: count(row, 8)?, cached: 0, output: count(row, 9)? };
@@ -303,15 +312,19 @@ pub(super) async fn totals(pool: &SqlitePool, run: i64) -> Result<RunTotals, sql
     Ok(totals)
 }
 
-/// The run's budget and what has become of it. A call is in flight while its lease is held.
+/// The run's budget and what has become of it. A call is in flight while its lease is held, or it is
+/// posted.
 async fn spending(pool: &SqlitePool, run: i64) -> Result<Option<Spending>, sqlx::Error> {
     let query = format!(
         "SELECT {ACCOUNT_COLUMNS}, flying.micro_usd, flying.tokens FROM runs CROSS JOIN (\
              SELECT coalesce(sum(r.micro_usd), 0) AS micro_usd, \
                  coalesce(sum(r.tokens), 0) AS tokens \
-             FROM reservations r CROSS JOIN tasks t ON t.run = r.run AND t.position = r.position \
-                 AND t.sample = r.sample AND t.lease = r.lease \
-             WHERE r.run = ?1) AS flying \
+             FROM reservations r \
+             WHERE r.run = ?1 AND (EXISTS (SELECT 1 FROM tasks t WHERE t.run = r.run \
+                     AND t.position = r.position AND t.sample = r.sample AND t.lease = r.lease) \
+                 OR EXISTS (SELECT 1 FROM postings p WHERE p.run = r.run \
+                     AND p.position = r.position AND p.sample = r.sample \
+                     AND p.reservation = r.id))) AS flying \
          WHERE runs.seq = ?1"
     );
     let row = super::batch::statement(query).bind(run).fetch_optional(pool).await?;
@@ -330,7 +343,7 @@ pub(super) async fn attempts(
     let rows = sqlx::query(
         "SELECT kind, class, status, error, request_id, started_ms, waited_ms, latency_ms, \
              input, cached, output, endpoint, cost_usd, possible_input, possible_output, \
-             possible_usd \
+             possible_usd, via \
          FROM attempts WHERE run = ? AND position = ? AND sample = ? ORDER BY seq",
     )
     .bind(run)
@@ -349,6 +362,7 @@ pub(super) async fn attempts(
         };
         Ok(Attempt {
             kind: named(row, 0, CallKind::from_name)?,
+            via: named(row, 16, Via::from_name)?,
             class: optional_name(row, 1, FailureClass::from_name)?,
             status: row.try_get(2)?,
             error: row.try_get(3)?,

@@ -8,14 +8,17 @@ use sqlx::SqliteConnection;
 use tribunal_core::{BlobHash, FailureClass, LeafTask, LeaseId, RunState, WorkerId};
 
 use super::{
+    batches::{self, Change},
     budget::{self, NewReservation, NewSettlement},
     claim::{self, ClaimedTask},
     counts, labels,
     lease::{self, Loss},
     outcome::{self, NewFailure, NewRelease, NewVerdict},
+    postings::{self, NewPosting},
     prune, quota, run, share,
 };
 use crate::{
+    batches::{BatchRecord, PostOutcome},
     budget::{Amount, Budget, ReserveOutcome},
     label::NewLabel,
     quota::QuotaGrant,
@@ -74,6 +77,8 @@ pub(super) enum Request {
     },
     Prune(prune::Step),
     Quota(quota::Change),
+    Post(Vec<NewPosting>),
+    Batch(Change),
     Label {
         run: i64,
         label: NewLabel,
@@ -110,6 +115,8 @@ pub(super) enum Answer {
     Stepped(prune::Stepped),
     Reserved(Vec<ReserveOutcome>),
     Granted(QuotaGrant),
+    Posted(Vec<PostOutcome>),
+    Batches(Vec<BatchRecord>),
     /// Place and time of a label.
     Labelled(u64, i64),
 }
@@ -195,16 +202,20 @@ async fn single(
             for dead in dead {
                 lease::take_back(conn, &Loss::Died { worker: *dead }).await?;
                 lease::leave(conn, *dead).await?;
+                batches::let_go(conn, *dead).await?;
             }
             Answer::Done
         }
         Request::Leave { workers } => {
             for worker in workers {
                 lease::leave(conn, *worker).await?;
+                batches::let_go(conn, *worker).await?;
             }
             Answer::Done
         }
         Request::Quota(change) => Answer::Granted(quota::apply(conn, change, now).await?),
+        Request::Post(postings) => Answer::Posted(postings::post(conn, postings, now).await?),
+        Request::Batch(change) => batches::apply(conn, change, now).await?,
         Request::Complete(_)
         | Request::Fail(_)
         | Request::Release(_)

@@ -10,12 +10,12 @@ use tribunal_core::{ContentKey, RunId};
 
 use super::{
     batch::{slices, with_rows},
-    schema::LEASED,
+    schema::{DONE, POSTED},
 };
 
 /// What other runs know of a question.
 pub(super) enum Twin {
-    /// One is asking now.
+    /// One is asking now, or waits for a batch's reply.
     Asking,
     /// One has a verdict.
     Graded(Graded),
@@ -57,18 +57,18 @@ pub(super) async fn twins(
              CROSS JOIN runs ON runs.seq = o.run AND runs.pruned = 0 \
              LEFT JOIN verdicts v ON o.state = 3 AND v.run = o.run AND v.position = o.position \
                  AND v.sample = o.sample AND v.score IS NOT NULL AND v.source <> 'rule' \
-             WHERE o.run <> ? AND (o.state = 2 OR v.score IS NOT NULL) \
+             WHERE o.run <> ? AND (o.state = 2 OR o.state = 1 AND o.run_at = ? OR v.score IS NOT NULL) \
              ORDER BY v.stored_ms, o.run, o.position, o.sample",
         );
         for key in slice {
             query = query.bind(key.as_bytes().to_vec());
         }
-        for row in query.bind(run).fetch_all(&mut *conn).await? {
+        for row in query.bind(run).bind(POSTED).fetch_all(&mut *conn).await? {
             let key = ContentKey::from_slice(row.try_get(0)?)
                 .ok_or_else(|| sqlx::Error::Decode("a content key of another length".into()))?;
             let state: i64 = row.try_get(1)?;
             let known = twins.get(&key);
-            if state == LEASED {
+            if state != DONE {
                 twins.entry(key).or_insert(Twin::Asking);
             } else if !matches!(known, Some(Twin::Graded(_))) {
                 let id: &str = row.try_get(2)?;

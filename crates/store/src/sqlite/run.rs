@@ -7,6 +7,7 @@ use tribunal_core::{BlobHash, FailureClass, LeafTask, RunState, UngradedReason};
 
 use super::{
     batch::{slices, with_rows},
+    postings,
     schema::{CANCELLED, READY},
 };
 use crate::store::NewRun;
@@ -163,7 +164,8 @@ pub(super) async fn retry(
     .bind(classes.is_empty())
     .bind(class_names)
     .bind(reason_names)
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
+    postings::wait_on(conn, run).await?;
     Ok(put_back.rows_affected())
 }

@@ -12,7 +12,7 @@ pub(super) const VERSION: i64 = STEPS.len() as i64;
 /// What leads from each version to the next, from an empty file on. A new store goes through all
 /// of them, so that it never differs from one that was upgraded. A step that was published never
 /// changes.
-pub(super) const STEPS: [&str; 5] = [TABLES, SHARES, MONEY, LABELS, CALLS];
+pub(super) const STEPS: [&str; 6] = [TABLES, SHARES, MONEY, LABELS, CALLS, BATCHES];
 
 /// Lets what is removed be given back in steps; takes hold in a file without tables, or when it
 /// is rewritten.
@@ -22,6 +22,8 @@ pub(super) const GIVE_BACK: &str = "PRAGMA auto_vacuum = INCREMENTAL";
 pub(super) const READY: i64 = 0;
 /// May be claimed from `run_at` on.
 pub(super) const WAITING: i64 = 1;
+/// The `run_at` of a task that waits for a batch's reply.
+pub(super) const POSTED: i64 = i64::MAX;
 /// Held under a lease.
 pub(super) const LEASED: i64 = 2;
 /// Has a verdict.
@@ -227,6 +229,41 @@ ALTER TABLE attempts ADD COLUMN possible_input INTEGER;
 ALTER TABLE attempts ADD COLUMN possible_output INTEGER;
 ALTER TABLE attempts ADD COLUMN possible_usd REAL;
 ALTER TABLE tasks ADD COLUMN first_claim_ms INTEGER;
+";
+
+/// Version 6: questions that go through a provider's batch API.
+///
+/// - `batches.remote` is what the provider calls it, once that is known.
+/// - `postings` are of tasks that wait for a reply (`tasks.run_at` is the largest number) or have one
+///   that no verdict was made of yet. A posting's batch may have ended.
+const BATCHES: &str = "
+ALTER TABLE runs ADD COLUMN via TEXT NOT NULL DEFAULT 'live' CHECK (via IN ('live', 'batch'));
+ALTER TABLE attempts ADD COLUMN via TEXT NOT NULL DEFAULT 'live';
+
+CREATE TABLE batches (
+    id BLOB PRIMARY KEY CHECK (length(id) = 16),
+    run INTEGER NOT NULL,
+    remote TEXT,
+    worker BLOB NOT NULL,
+    held_until INTEGER NOT NULL,
+    opened_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX batches_of_run ON batches (run);
+
+CREATE TABLE postings (
+    run INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    sample INTEGER NOT NULL,
+    batch BLOB NOT NULL,
+    lease BLOB NOT NULL,
+    reservation BLOB,
+    question BLOB NOT NULL,
+    reply BLOB,
+    PRIMARY KEY (run, position, sample)
+) STRICT;
+
+CREATE INDEX postings_open ON postings (batch) WHERE reply IS NULL;
 ";
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tribunal_core::{
-    Attempt, CallKind, FailureClass, Outcome, UngradedReason, Usage, VerdictSource,
+    Attempt, CallKind, FailureClass, Outcome, UngradedReason, Usage, VerdictSource, Via,
     event::Event,
     verdict::{PossibleSpend, Rationale},
 };
@@ -119,7 +119,8 @@ impl<'a> Turn<'a> {
             place = Arc::clone(calls).acquire_owned() => place,
         };
         self.call_place = place_among_calls.ok();
-        let held = if self.claim.budgeted { Some(self.pay(shared, own).await?) } else { None };
+        let held =
+            if self.claim.budgeted { Some(self.pay(shared, own, Via::Live).await?) } else { None };
         let permit = tokio::select! {
             biased;
             cut = Cut::of(stop, deadline) => {
@@ -179,18 +180,24 @@ impl<'a> Turn<'a> {
     }
 
     /// Reserves what the question costs at most.
-    async fn pay(&self, shared: &Shared, own: OwnMessages<'_>) -> Result<Held<'a>, NotAsked> {
+    pub(super) async fn pay(
+        &self,
+        shared: &Shared,
+        own: OwnMessages<'_>,
+        via: Via,
+    ) -> Result<Held<'a>, NotAsked> {
         let Asker { run, stop, .. } = *self.asker;
         let cap = run.run.spec.judge.max_output_tokens;
         let counted = self.counted(shared, own);
         let paid = tokio::select! {
             biased;
             cut = Cut::of(stop, self.deadline) => return Err(self.cut(cut).into()),
-            paid = run.purse.pay(self.claim, counted, cap) => paid?,
+            paid = run.purse.pay(self.claim, counted, cap, via) => paid?,
         };
         Err(match paid {
             Paid::Held(held) => return Ok(held),
             Paid::Fenced => End::Release.into(),
+            Paid::Later => self.later().into(),
             Paid::NoPrice => {
                 let model = &run.run.spec.judge.model;
                 let reason = format!(
@@ -226,25 +233,20 @@ impl<'a> Turn<'a> {
     }
 
     /// What the call may use at most.
-    fn possible(&self, shared: &Shared, own: OwnMessages<'_>) -> PossibleSpend {
+    pub(super) fn possible(&self, shared: &Shared, own: OwnMessages<'_>) -> PossibleSpend {
         let run = self.asker.run;
         let output = u64::from(run.run.spec.judge.max_output_tokens);
         let usage = Usage { input: self.counted(shared, own).most, cached: 0, output };
         PossibleSpend { usage, cost_usd: run.meter.prices().map(|prices| prices.cost_usd(&usage)) }
     }
 
-    /// Sends the question and records the call.
-    async fn call(
-        &mut self,
-        lane: &Lane,
-        shared: &Shared,
-        own: OwnMessages<'_>,
-        permit: Permit,
-        sent: Sent<'_>,
-    ) -> Result<Reply, CallFailure> {
+    /// The question as a provider takes it.
+    pub(super) fn question<'q>(&self, shared: &'q Shared, own: OwnMessages<'q>) -> Question<'q>
+    where
+        'a: 'q,
+    {
         let OwnMessages { kind, first, repairs, .. } = own;
-        let Asker { run, policy, .. } = *self.asker;
-        let waited = permit.waited();
+        let run = self.asker.run;
         let mut messages = vec![Message { role: "user", content: first }];
         for (answer, repair) in repairs {
             messages.push(Message { role: "assistant", content: answer });
@@ -256,13 +258,27 @@ impl<'a> Turn<'a> {
                 Answer::Verdict { fractional: self.category.is_fractional() }
             }
         };
-        let question = Question {
+        Question {
             judge: &run.run.spec.judge,
             prefix: shared.prefix.clone(),
             messages,
             parameters: run.parameters(self.form, answer),
             cache_key: run.cache_key(shared),
-        };
+        }
+    }
+
+    /// Sends the question and records the call.
+    async fn call(
+        &mut self,
+        lane: &Lane,
+        shared: &Shared,
+        own: OwnMessages<'_>,
+        permit: Permit,
+        sent: Sent<'_>,
+    ) -> Result<Reply, CallFailure> {
+        let Asker { run, policy, .. } = *self.asker;
+        let (kind, waited) = (own.kind, permit.waited());
+        let question = self.question(shared, own);
         run.health.trying();
         let begun = Begun::now();
         let asked = lane.route().provider.ask(&question).await;
@@ -366,6 +382,7 @@ impl Begun {
     fn attempt(self, kind: CallKind, lane: &Lane, waited: Duration) -> Attempt {
         Attempt {
             kind,
+            via: Via::Live,
             class: None,
             status: None,
             error: String::new(),

@@ -95,6 +95,9 @@ impl Turn<'_> {
         rubric: &Rubric,
         group: &[usize],
     ) -> Result<Vec<String>, NoFiles> {
+        if let Some(posted) = &self.answered {
+            return Ok(posted.selected.clone());
+        }
         if let Some(recorded) = self.recorded_ranking(rubric, group).await? {
             return Ok(recorded);
         }

@@ -190,7 +190,7 @@ impl Turn<'_> {
     }
 
     /// Failures to charge the leaf for this claim.
-    fn charge(&self) -> u32 {
+    pub(super) fn charge(&self) -> u32 {
         self.failures - self.claim.failures
     }
 

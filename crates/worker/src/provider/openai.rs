@@ -4,6 +4,7 @@
 //! the transport is our own reqwest client, so that there is no retry inside and the status and
 //! headers are seen before anything is parsed. The body is `body`'s.
 
+mod batch;
 mod body;
 
 use std::{
@@ -24,6 +25,7 @@ use tribunal_core::{FailureClass, JudgeSpec, ReplyForm, Usage};
 use self::body::SplicedBody;
 use super::{
     CallFailure, Endpoint, Finish, Message, Provider, Question, Reply,
+    batch::BatchApi,
     classify::{ErrorBody, class, shorten},
     headers,
 };
@@ -139,18 +141,13 @@ impl OpenAiProvider {
             async move {
                 let mut request = factory.build().await?;
                 *request.body_mut() = Some(reqwest::Body::wrap(body));
-                let mut response = http.execute(request).await?;
-                let (status, headers) = (response.status().as_u16(), response.headers().clone());
-                let mut body = Vec::new();
-                while let Some(chunk) = response.chunk().await? {
-                    if body.len() + chunk.len() > MAX_ANSWER {
-                        let message = "the answer is longer than 16 MiB";
-                        return Err(OpenAIError::InvalidArgument(message.to_owned()));
-                    }
-                    body.extend_from_slice(&chunk);
+                let answer = Answer::read(http.execute(request).await?).await?;
+                if answer.is_cut() {
+                    let message = "the answer is longer than 16 MiB";
+                    return Err(OpenAIError::InvalidArgument(message.to_owned()));
                 }
                 if let Ok(mut slot) = filled.lock() {
-                    *slot = Some(Answer { status, headers, body });
+                    *slot = Some(answer);
                 }
                 Ok(reqwest::Response::from(http::Response::new("null")))
             }
@@ -174,7 +171,7 @@ impl OpenAiProvider {
     fn failed(&self, class: FailureClass, answer: &Answer, message: &str) -> CallFailure {
         CallFailure {
             class,
-            status: Some(answer.status),
+            status: Some(answer.status).filter(|status| *status > 0),
             message: self.scrub(message),
             retry_after: headers::retry_after(&answer.headers, jiff::Timestamp::now()),
             request_id: headers::request_id(&answer.headers),
@@ -185,32 +182,41 @@ impl OpenAiProvider {
         }
     }
 
+    /// An answer with an error status.
+    fn refused(&self, answer: &Answer) -> CallFailure {
+        let body = ErrorBody::read(&answer.body);
+        self.failed(class(answer.status, &body), answer, &body.message)
+    }
+
     fn not_answered(&self, error: &OpenAIError) -> CallFailure {
-        let (class, message, reached) = match error {
-            OpenAIError::Reqwest(error) => {
-                // The URL is in the config; a query of it might hold what is not for logs.
-                let words = causes(error);
-                let connect = error.is_connect();
-                let class = if error.is_builder() {
-                    FailureClass::BadRequest
-                } else {
-                    FailureClass::Transient
-                };
-                let what = if connect {
-                    "cannot connect"
-                } else if error.is_timeout() {
-                    "no answer within the time limit"
-                } else {
-                    "the connection broke"
-                };
-                (class, format!("{what}: {words}"), !connect)
-            }
-            other => (FailureClass::Transient, other.to_string(), true),
+        match error {
+            OpenAIError::Reqwest(error) => self.not_sent(error),
+            other => self.unsent(FailureClass::Transient, &other.to_string(), true),
+        }
+    }
+
+    /// A request that got no whole answer.
+    fn not_sent(&self, error: &reqwest::Error) -> CallFailure {
+        // The URL is in the config; a query of it might hold what is not for logs.
+        let words = causes(error);
+        let connect = error.is_connect();
+        let class =
+            if error.is_builder() { FailureClass::BadRequest } else { FailureClass::Transient };
+        let what = if connect {
+            "cannot connect"
+        } else if error.is_timeout() {
+            "no answer within the time limit"
+        } else {
+            "the connection broke"
         };
+        self.unsent(class, &format!("{what}: {words}"), !connect)
+    }
+
+    fn unsent(&self, class: FailureClass, message: &str, reached: bool) -> CallFailure {
         CallFailure {
             class,
             status: None,
-            message: self.scrub(&message),
+            message: self.scrub(message),
             retry_after: None,
             request_id: None,
             usage: Usage::default(),
@@ -218,6 +224,65 @@ impl OpenAiProvider {
             simulated: false,
             limits: None,
         }
+    }
+
+    /// What an answer says that was read whole; `model` is the one that was asked.
+    fn read_answer(&self, answer: &Answer, model: &str) -> Result<Reply, CallFailure> {
+        if !(200..300).contains(&answer.status) {
+            return Err(self.refused(answer));
+        }
+        let completion: Option<Completion> = serde_json::from_slice(&answer.body).ok();
+        // Some gateways answer 200 with an error inside.
+        let error = match &completion {
+            Some(completion) => completion.error.clone(),
+            None => serde_json::from_slice::<Value>(&answer.body)
+                .ok()
+                .and_then(|mut value| value.get_mut("error").map(Value::take))
+                .filter(|error| !error.is_null()),
+        };
+        if let Some(error) = error {
+            let body = ErrorBody::read(&answer.body);
+            let status = error.get("code").and_then(Value::as_u64).unwrap_or(500);
+            let status = u16::try_from(status).unwrap_or(500);
+            return Err(self.failed(class(status, &body), answer, &body.message));
+        }
+        let Some(completion) = completion.filter(|completion| !completion.choices.is_empty())
+        else {
+            let message = "the answer is not a chat completion";
+            return Err(self.failed(FailureClass::BadReply, answer, message));
+        };
+        let simulated = headers::simulated(&answer.headers)
+            || completion.system_fingerprint.as_deref() == Some("tribunal-sim");
+        let reports_usage = completion.usage.is_some();
+        let raw_usage = completion.usage.unwrap_or_default();
+        let reports_cached = raw_usage.cached().is_some();
+        let usage = raw_usage.into();
+        let choice = completion.choices.into_iter().next();
+        let (message, finish) = choice.map_or((None, None), |c| (c.message, c.finish_reason));
+        let (content, refusal) = message.map_or((None, None), |m| (m.content, m.refusal));
+        let content = content.map(text).unwrap_or_default();
+        let filtered = matches!(finish.as_deref(), Some("content_filter" | "safety" | "refusal"));
+        if filtered || (content.is_empty() && refusal.is_some()) {
+            let refusal = refusal.unwrap_or_else(|| "the content filter refused".to_owned());
+            let failure = self.failed(FailureClass::Refused, answer, &refusal);
+            return Err(CallFailure { usage, simulated, ..failure });
+        }
+        Ok(Reply {
+            content,
+            finish: match finish.as_deref() {
+                Some("length" | "max_tokens") => Finish::Length,
+                Some("stop") | None => Finish::Stop,
+                Some(_) => Finish::Other,
+            },
+            model: completion.model.unwrap_or_else(|| model.to_owned()),
+            usage,
+            reports_usage,
+            reports_cached,
+            simulated,
+            status: answer.status,
+            request_id: headers::request_id(&answer.headers),
+            limits: headers::limits(&answer.headers, jiff::Timestamp::now()).map(Box::new),
+        })
     }
 }
 
@@ -240,62 +305,37 @@ impl Provider for OpenAiProvider {
     async fn ask(&self, question: &Question<'_>) -> Result<Reply, CallFailure> {
         let body = body::body(question, self.config.endpoint.prompt_cache_key);
         let answer = self.send(body).await.map_err(|error| self.not_answered(&error))?;
-        if !(200..300).contains(&answer.status) {
-            let body = ErrorBody::read(&answer.body);
-            return Err(self.failed(class(answer.status, &body), &answer, &body.message));
+        self.read_answer(&answer, &question.judge.model)
+    }
+
+    fn batch_api(&self) -> Option<&dyn BatchApi> {
+        Some(self)
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    async fn read(mut response: reqwest::Response) -> Result<Answer, reqwest::Error> {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await? {
+            body.extend_from_slice(&chunk);
+            if body.len() > MAX_ANSWER {
+                break;
+            }
         }
-        let completion: Option<Completion> = serde_json::from_slice(&answer.body).ok();
-        // Some gateways answer 200 with an error inside.
-        let error = match &completion {
-            Some(completion) => completion.error.clone(),
-            None => serde_json::from_slice::<Value>(&answer.body)
-                .ok()
-                .and_then(|mut value| value.get_mut("error").map(Value::take))
-                .filter(|error| !error.is_null()),
-        };
-        if let Some(error) = error {
-            let body = ErrorBody::read(&answer.body);
-            let status = error.get("code").and_then(Value::as_u64).unwrap_or(500);
-            let status = u16::try_from(status).unwrap_or(500);
-            return Err(self.failed(class(status, &body), &answer, &body.message));
-        }
-        let Some(completion) = completion.filter(|completion| !completion.choices.is_empty())
-        else {
-            let message = "the answer is not a chat completion";
-            return Err(self.failed(FailureClass::BadReply, &answer, message));
-        };
-        let simulated = headers::simulated(&answer.headers)
-            || completion.system_fingerprint.as_deref() == Some("tribunal-sim");
-        let reports_usage = completion.usage.is_some();
-        let raw_usage = completion.usage.unwrap_or_default();
-        let reports_cached = raw_usage.cached().is_some();
-        let usage = raw_usage.into();
-        let choice = completion.choices.into_iter().next();
-        let (message, finish) = choice.map_or((None, None), |c| (c.message, c.finish_reason));
-        let (content, refusal) = message.map_or((None, None), |m| (m.content, m.refusal));
-        let content = content.map(text).unwrap_or_default();
-        let filtered = matches!(finish.as_deref(), Some("content_filter" | "safety" | "refusal"));
-        if filtered || (content.is_empty() && refusal.is_some()) {
-            let refusal = refusal.unwrap_or_else(|| "the content filter refused".to_owned());
-            let failure = self.failed(FailureClass::Refused, &answer, &refusal);
-            return Err(CallFailure { usage, simulated, ..failure });
-        }
-        Ok(Reply {
-            content,
-            finish: match finish.as_deref() {
-                Some("length" | "max_tokens") => Finish::Length,
-                Some("stop") | None => Finish::Stop,
-                Some(_) => Finish::Other,
-            },
-            model: completion.model.unwrap_or_else(|| question.judge.model.clone()),
-            usage,
-            reports_usage,
-            reports_cached,
-            simulated,
-            status: answer.status,
-            request_id: headers::request_id(&answer.headers),
-            limits: headers::limits(&answer.headers, jiff::Timestamp::now()).map(Box::new),
-        })
+        Ok(Answer { status, headers, body })
+    }
+
+    /// Whether it is longer than what is read.
+    fn is_cut(&self) -> bool {
+        self.body.len() > MAX_ANSWER
+    }
+
+    /// What stands for an answer that a batch did not get.
+    fn without_status() -> Answer {
+        Answer { status: 0, headers: HeaderMap::new(), body: Vec::new() }
     }
 }
 

@@ -82,7 +82,7 @@ impl<'c> Runs<'c> {
             named: Named { shown: format!("run {run}"), relative: run.to_string() },
             samples: samples.into_iter().map(tree).collect(),
             header: header(collected.spec(), run.as_str(), collected.simulated()),
-            cost_usd: prices.map(|prices| prices.cost_usd(&collected.totals().usage)),
+            cost_usd: prices.map(|prices| collected.totals().cost_usd(&prices)),
             is_run: true,
         })
     }

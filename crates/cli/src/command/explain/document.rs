@@ -8,7 +8,8 @@ pub(super) mod parts;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tribunal_core::{
-    Attempt, Category, FailureClass, RunId, RunState, UngradedReason, Usage, VerdictSource, canary,
+    Attempt, Category, FailureClass, RunId, RunState, UngradedReason, Usage, VerdictSource, Via,
+    canary,
 };
 
 use self::parts::{
@@ -140,8 +141,13 @@ impl ExplainDocument {
             (None, Some(_), Some(_)) => LeafState::Dead,
         };
         let canary = found.canary();
-        let mut usage = Usage::default();
-        attempts.iter().for_each(|attempt| usage += attempt.usage);
+        let (mut usage, mut batched) = (Usage::default(), Usage::default());
+        for attempt in attempts {
+            usage += attempt.usage;
+            if attempt.via == Via::Batch {
+                batched += attempt.usage;
+            }
+        }
         let source = verdict.map(|verdict| &verdict.source);
         ExplainDocument {
             run: run.clone(),
@@ -194,7 +200,7 @@ impl ExplainDocument {
             shown: verdict.zip(evidence.as_ref()).map(|(v, e)| ShownDocument::new(v, e)),
             attempts: attempts.iter().map(|a| AttemptDocument::new(a, *prices)).collect(),
             usage,
-            cost_usd: prices.map(|prices| prices.cost_usd(&usage)),
+            cost_usd: prices.map(|prices| prices.cost_mixed(&usage, &batched)),
             hashes: HashesDocument {
                 content_key: verdict.map(|verdict| verdict.content_key.to_string()),
                 evidence: match verdict {
@@ -235,6 +241,7 @@ mod tests {
     fn a_dead_leafs_class_is_known_or_not_said() {
         let attempt = |class| Attempt {
             kind: CallKind::Judge,
+            via: Default::default(),
             class,
             status: None,
             error: String::new(),

@@ -92,6 +92,23 @@ fn append(text: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
 
 // === impl SplicedBody ===
 
+impl SplicedBody {
+    /// The body that these parts are.
+    pub(super) fn of(parts: Vec<Bytes>) -> Self {
+        Self(parts.into())
+    }
+
+    /// Its parts, in order.
+    pub(super) fn into_parts(self) -> impl Iterator<Item = Bytes> {
+        self.0.into_iter()
+    }
+
+    /// Its bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.iter().map(|part| part.len() as u64).sum()
+    }
+}
+
 impl Body for SplicedBody {
     type Data = Bytes;
     type Error = Infallible;
@@ -108,7 +125,7 @@ impl Body for SplicedBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.iter().map(|part| part.len() as u64).sum())
+        SizeHint::with_exact(self.bytes())
     }
 }
 

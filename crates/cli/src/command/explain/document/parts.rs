@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tribunal_core::{
-    Attempt, FailureClass, Prices, ReplyForm, SelectionMethod, Usage, Verdict,
+    Attempt, FailureClass, Prices, ReplyForm, SelectionMethod, Usage, Verdict, Via,
     verdict::{PossibleSpend, Quote, Rationale, Suspicion},
 };
 use tribunal_evidence::Evidence;
@@ -91,6 +91,8 @@ pub(crate) struct ShownDocument {
 pub(crate) struct AttemptDocument {
     /// `judge`, `rank` or `repair`.
     pub(crate) kind: &'static str,
+    /// `live`, or `batch` for a question of a batch.
+    pub(crate) via: Via,
     /// The class of failure; null for a usable reply.
     pub(crate) class: Option<FailureClass>,
     /// HTTP status; null where no answer came.
@@ -179,6 +181,7 @@ impl AttemptDocument {
     pub(super) fn new(attempt: &Attempt, prices: Option<Prices>) -> Self {
         AttemptDocument {
             kind: attempt.kind.name(),
+            via: attempt.via,
             class: attempt.class,
             status: attempt.status,
             started_at: time(attempt.started_ms),
@@ -188,7 +191,9 @@ impl AttemptDocument {
             cost_usd: match attempt.possible {
                 Some(_) => attempt.cost_usd,
                 // A record of an older version.
-                None => attempt.cost_usd.or(prices.map(|prices| prices.cost_usd(&attempt.usage))),
+                None => attempt
+                    .cost_usd
+                    .or(prices.map(|prices| prices.cost_via(attempt.via, &attempt.usage))),
             },
             possible: attempt.possible,
             endpoint: Some(attempt.endpoint.clone()).filter(|endpoint| !endpoint.is_empty()),

@@ -1,0 +1,190 @@
+//! Questions that are posted in batches, in the tables.
+//!
+//! Owns the statements that post them, find their replies and forget them. Batches themselves are
+//! `batches`'s.
+
+use std::collections::HashMap;
+
+use sqlx::{Row, SqliteConnection};
+use tribunal_core::{Attempt, BatchId, WorkerId};
+
+use super::{
+    batch::{slices, with_rows},
+    batches::reservation,
+    claim::ClaimedTask,
+    outcome::{Key, bind_lease, collect_keys, insert_attempts, rounds},
+    request::LeaseRef,
+    schema::POSTED,
+};
+use crate::{batches::PostOutcome, budget::ReservationId};
+
+/// A question ready to be posted.
+pub(super) struct NewPosting {
+    pub(super) lease: LeaseRef,
+    pub(super) worker: WorkerId,
+    pub(super) batch: BatchId,
+    pub(super) reservation: Option<ReservationId>,
+    /// Compressed.
+    pub(super) question: Vec<u8>,
+    pub(super) attempts: Vec<Attempt>,
+}
+
+/// A question and its reply, both compressed.
+pub(super) struct AnsweredRow {
+    pub(super) question: Vec<u8>,
+    pub(super) reservation: Option<ReservationId>,
+    pub(super) reply: Vec<u8>,
+}
+
+/// Posts questions; one outcome for each, in their order.
+pub(super) async fn post(
+    conn: &mut SqliteConnection,
+    items: &[NewPosting],
+    now: i64,
+) -> Result<Vec<PostOutcome>, sqlx::Error> {
+    let mut outcomes = vec![PostOutcome::Fenced; items.len()];
+    let all: Vec<&NewPosting> = items.iter().collect();
+    for round in rounds(&all, |item| &item.lease) {
+        let mut posted = HashMap::with_capacity(round.len());
+        for slice in slices(&round) {
+            let mut query = with_rows(
+                "run, position, sample, lease, batch, worker",
+                slice.len(),
+                "UPDATE tasks SET state = 1, run_at = ?, turn = 0, ended_leases = 0, \
+                     dead_workers = 0, first_claim_ms = NULL, lease = NULL, lease_end = NULL, \
+                     worker = NULL \
+                 FROM j CROSS JOIN runs ON runs.seq = j.run AND runs.state <> 'cancelled' \
+                 CROSS JOIN batches b ON b.id = j.batch AND b.run = j.run \
+                     AND b.worker = j.worker AND b.held_until > ? \
+                 WHERE tasks.run = j.run AND tasks.position = j.position \
+                     AND tasks.sample = j.sample AND tasks.lease = j.lease \
+                     AND +tasks.state = 2 AND +tasks.lease_end > ? \
+                 RETURNING run, position, sample, estimated_tokens",
+            );
+            for (_, item) in slice {
+                query = bind_lease(query, &item.lease)
+                    .bind(item.batch.as_bytes().to_vec())
+                    .bind(item.worker.as_bytes().to_vec());
+            }
+            collect_keys(conn, query.bind(POSTED).bind(now).bind(now), &mut posted).await?;
+        }
+        let (done, refused): (Vec<_>, Vec<_>) =
+            round.into_iter().partition(|(_, item)| posted.contains_key(&item.lease.key()));
+        insert(conn, &done).await?;
+        let attempts = done.iter().map(|(_, item)| (&item.lease, &item.attempts));
+        insert_attempts(conn, attempts, &posted).await?;
+        for (at, _) in &done {
+            outcomes[*at] = PostOutcome::Posted;
+        }
+        for (at, item) in refused {
+            if is_posted(conn, &item.lease).await? {
+                outcomes[at] = PostOutcome::Posted;
+            }
+        }
+    }
+    Ok(outcomes)
+}
+
+async fn insert(
+    conn: &mut SqliteConnection,
+    items: &[(usize, &NewPosting)],
+) -> Result<(), sqlx::Error> {
+    for slice in slices(items) {
+        let mut query = with_rows(
+            "run, position, sample, lease, batch, reservation, question",
+            slice.len(),
+            "INSERT OR REPLACE INTO postings (run, position, sample, lease, batch, reservation, \
+                 question) SELECT * FROM j",
+        );
+        for (_, item) in slice {
+            query = bind_lease(query, &item.lease)
+                .bind(item.batch.as_bytes().to_vec())
+                .bind(item.reservation.map(|id| id.as_bytes().to_vec()))
+                .bind(item.question.clone());
+        }
+        query.execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
+/// Whether this very lease has posted the task's question.
+async fn is_posted(conn: &mut SqliteConnection, lease: &LeaseRef) -> Result<bool, sqlx::Error> {
+    let query = sqlx::query(
+        "SELECT 1 FROM postings WHERE run = ? AND position = ? AND sample = ? AND lease = ?",
+    );
+    Ok(bind_lease(query, lease).fetch_optional(conn).await?.is_some())
+}
+
+/// Forgets what was posted for tasks that have come to an end.
+pub(super) async fn forget<'l>(
+    conn: &mut SqliteConnection,
+    leases: impl Iterator<Item = &'l LeaseRef>,
+) -> Result<(), sqlx::Error> {
+    if !has_any(conn).await? {
+        return Ok(());
+    }
+    for slice in slices(&leases.collect::<Vec<_>>()) {
+        let mut query = with_rows(
+            "run, position, sample",
+            slice.len(),
+            "DELETE FROM postings WHERE (run, position, sample) IN (SELECT * FROM j)",
+        );
+        for lease in slice {
+            query = query.bind(lease.run).bind(lease.position).bind(lease.sample);
+        }
+        query.execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
+/// Adds the replies that there are for claimed tasks.
+pub(super) async fn find_replies(
+    conn: &mut SqliteConnection,
+    claimed: &mut [Vec<ClaimedTask>],
+) -> Result<(), sqlx::Error> {
+    if !has_any(conn).await? {
+        return Ok(());
+    }
+    let mut tasks: Vec<&mut ClaimedTask> = claimed.iter_mut().flatten().collect();
+    let mut replies: HashMap<Key, AnsweredRow> = HashMap::new();
+    for slice in slices(&tasks) {
+        let mut query = with_rows(
+            "run, position, sample",
+            slice.len(),
+            "SELECT p.run, p.position, p.sample, p.question, p.reservation, p.reply FROM j \
+             CROSS JOIN postings p ON p.run = j.run AND p.position = j.position \
+                 AND p.sample = j.sample AND p.reply IS NOT NULL",
+        );
+        for task in slice {
+            query = query.bind(task.lease.run).bind(task.lease.position).bind(task.lease.sample);
+        }
+        for row in query.fetch_all(&mut *conn).await? {
+            let key = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            let (question, reply) = (row.try_get(3)?, row.try_get(5)?);
+            replies
+                .insert(key, AnsweredRow { question, reservation: reservation(&row, 4)?, reply });
+        }
+    }
+    for task in &mut tasks {
+        task.answered = replies.remove(&task.lease.key());
+    }
+    Ok(())
+}
+
+async fn has_any(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM postings)").fetch_one(conn).await
+}
+
+/// Lets tasks of a run that are ready wait again for what was posted for them.
+pub(super) async fn wait_on(conn: &mut SqliteConnection, run: i64) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE tasks SET state = 1, run_at = ?2 WHERE run = ?1 AND state = 0 \
+             AND (run, position, sample) IN (SELECT run, position, sample FROM postings \
+                 WHERE run = ?1 AND reply IS NULL)",
+    )
+    .bind(run)
+    .bind(POSTED)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
