@@ -345,3 +345,52 @@ fn plan_says_the_price_of_a_batch() {
     assert!(said.contains("50% of the price"), "{said}");
     assert_eq!(sim.requests() + sim.stat("files"), 0);
 }
+
+/// A manifest of two agents with two snapshots each of one paper, and `tribunal batch` of it.
+fn many(via: &str, sim: &SimProcess) -> (Workspace, Vec<String>) {
+    let workspace = workspace("");
+    let paper = workspace.file("papers/fre");
+    std::fs::create_dir_all(&paper).expect("a folder");
+    tribunal_e2e::write_rubric(&paper.join("rubric.json"), 40);
+    for name in ["a/fre/seed1/1h", "a/fre/seed1/6h", "b/fre/seed1/1h", "b/fre/seed1/6h"] {
+        let submission = workspace.file(&format!("work/{name}"));
+        tribunal_e2e::write_submission(&submission, 40);
+        std::fs::write(submission.join("README.md"), name).expect("written");
+    }
+    workspace.write(
+        "batch.toml",
+        "[defaults]\npapers = \"papers\"\n\n\
+         [[row]]\nsubmission = \"work/{agent}/{paper_id}/seed{seed}/{elapsed_hours}h\"\n",
+    );
+    let judge = ["--base-url", &sim.base_url, "--model", "gpt-4.1", "--via", via];
+    let args = ["batch", "batch.toml", "--json", "--out", "out"].iter().chain(&judge);
+    let args = args.map(|arg| (*arg).to_owned()).collect();
+    (workspace, args)
+}
+
+#[test]
+fn many_trees_by_batch_have_the_scores_of_live_calls_at_half_the_price() {
+    let (live, slow) = (SimProcess::start(&[]), SimProcess::start(&["--batch-delay-ms", "500"]));
+    let run = |(workspace, args): &(Workspace, Vec<String>)| {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        Running::start(workspace.command(&args))
+    };
+    let whole = many("live", &live);
+    let expected = run(&whole).finish();
+    assert_exit(&expected, 0);
+    let batched = many("batch", &slow);
+    let killed = run(&batched);
+    wait_until("a batch is at the provider", || slow.stat("batches") > 0);
+    killed.kill();
+    let found = run(&batched).finish();
+    assert_exit(&found, 0);
+    let (expected, found) = (document(&expected), document(&found));
+    let roots = |document: &Value| {
+        let rows = document["rows"].as_array().expect("rows").clone();
+        rows.into_iter().map(|row| row["root"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(roots(&found), roots(&expected));
+    assert_eq!((slow.requests(), slow.stat("batch_questions")), (0, 160));
+    assert!(close(usd(&expected, "/cost_usd"), whole_price(&live)), "{expected:#}");
+    assert!(close(usd(&found, "/cost_usd"), whole_price(&slow) / 2.0), "{found:#}");
+}

@@ -19,7 +19,7 @@ use tribunal_store::Store;
 use tribunal_worker::Scope;
 
 use crate::{
-    args::{JudgeArgs, OptionArgs, PoolArgs, StoreArgs},
+    args::{JudgeArgs, OptionArgs, PoolArgs, ShareArgs, StoreArgs},
     batch::{
         self, BegunRun, Job, Work,
         document::{BatchDocument, BatchRow},
@@ -46,6 +46,8 @@ pub(crate) struct BatchArgs {
     judge: JudgeArgs,
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    share: ShareArgs,
     #[command(flatten)]
     pool: PoolArgs,
     /// Where the results go [default: tribunal-out/BATCH]
@@ -107,6 +109,11 @@ pub(crate) async fn run(args: BatchArgs, context: &Context) -> anyhow::Result<Ex
     let out = args.out.clone().unwrap_or_else(|| Path::new("tribunal-out").join(id.as_str()));
     check_writable(&out)?;
     let runs: Vec<RunId> = unique(&begun);
+    if let Some(weight) = args.share.weight {
+        for run in &runs {
+            store.set_weight(run, weight).await?;
+        }
+    }
     let (leaves, open) = wake(&runs, &store).await?;
     if !args.pool.quiet {
         let new: u64 = begun.iter().flatten().map(|run| run.new_tasks).sum();
