@@ -79,6 +79,10 @@ fn verdicts_are_those_of_live_calls_at_half_the_price() {
     assert!(sim.stat("batches") >= 3, "25 questions at most in each");
     assert!(close(usd(&found, "/cost_usd"), whole_price(&sim) / 2.0), "{found:#}");
     assert_eq!(found["bill"]["judge"]["batched"], found["bill"]["judge"]["tokens"]);
+    let files = reqwest::blocking::get(format!("{}/files", sim.base_url));
+    let files: Value =
+        serde_json::from_str(&files.and_then(|files| files.text()).expect("a list")).expect("JSON");
+    assert_eq!(files["data"], Value::Array(Vec::new()), "nothing stays at the provider");
     // Nothing is asked again, live or not.
     let again = grade(&workspace, &sim.base_url, &["--out", "out"]).finish();
     assert_exit(&again, 0);

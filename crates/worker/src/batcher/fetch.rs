@@ -118,7 +118,14 @@ impl Batcher {
         // A creation that is under way still needs the file. Once that is gone, and the provider's list
         // has had its time, looking again is conclusive.
         api.withdraw(record.id).await?;
-        tokio::time::sleep(self.policy.poll).await;
+        tokio::select! {
+            () = self.stop.cancelled() => {
+                let class = FailureClass::Transient;
+                let ends = CallFailure::too_long("this process ends".to_owned());
+                return Err(CallFailure { class, ..ends });
+            }
+            () = tokio::time::sleep(self.policy.poll) => {}
+        }
         api.find(record.id, record.opened_ms).await
     }
 
@@ -166,6 +173,12 @@ impl Batcher {
         let run = record.run.clone();
         self.events.event(Event::BatchEnded { run, answered, unanswered });
         self.stored.notify_one();
+        // Nobody needs them there any more: they hold the submission's text.
+        for file in std::iter::once(&remote.input_file).chain(&remote.files) {
+            if let Err(failure) = api.discard(file).await {
+                tracing::info!(error = failure.message, file, "a file stays at the provider");
+            }
+        }
         match refused {
             Some(failure) => {
                 self.pause(&record.run, refusal(endpoint, "answer all of a batch", &failure)).await

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use tribunal_core::{BatchId, FailureClass, event::Event};
+use tribunal_core::{BatchId, FailureClass, RunState, event::Event};
 use tribunal_store::StoreError;
 
 use super::{Batcher, Closed, api};
@@ -55,6 +55,11 @@ impl Batcher {
         }
         match self.create(api, id, &file, opened_ms).await {
             Ok(remote) => {
+                // Whoever cancels a run cancels what the store knows of: not what was on its way.
+                let state = self.store.run(&run).await.map(|record| record.state);
+                if matches!(state, Ok(RunState::Cancelled)) {
+                    let _ = self.persist(|| api.cancel(&remote.id)).await;
+                }
                 let remote = Some(remote.id);
                 again(|| self.store.mark_batch(id, self.worker, self.hold, remote.clone())).await?;
                 self.look_later(id);

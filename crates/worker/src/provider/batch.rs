@@ -106,6 +106,9 @@ pub trait BatchApi: Send + Sync {
     /// Removes files that were uploaded for the batch: it cannot be created from them any more.
     async fn withdraw(&self, batch: BatchId) -> Result<(), CallFailure>;
 
+    /// Removes a file, ours or one of replies, if it is there.
+    async fn discard(&self, file: &str) -> Result<(), CallFailure>;
+
     /// Reads a file of replies or errors line by line.
     async fn read(&self, file: &str, sink: &mut dyn LineSink) -> Result<(), CallFailure>;
 }

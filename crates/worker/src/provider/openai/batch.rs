@@ -172,7 +172,7 @@ impl BatchApi for OpenAiProvider {
             "metadata": {METADATA: batch.to_string()},
         });
         let request = self.request(Method::POST, "/batches").json(&body);
-        Ok(self.json::<RawBatch>(request).await?.read())
+        Ok(self.remote(self.json(request).await?))
     }
 
     async fn find(
@@ -192,7 +192,7 @@ impl BatchApi for OpenAiProvider {
             for raw in page.data {
                 let ours = raw.metadata.as_ref().and_then(|data| data.get(METADATA)?.as_str());
                 if ours == Some(&name) {
-                    let found = raw.read();
+                    let found = self.remote(raw);
                     if !matches!(found.state, RemoteState::Refused { .. }) {
                         return Ok(Some(found));
                     }
@@ -209,7 +209,7 @@ impl BatchApi for OpenAiProvider {
 
     async fn look(&self, remote: &str) -> Result<RemoteBatch, CallFailure> {
         let request = self.request(Method::GET, &format!("/batches/{remote}"));
-        Ok(self.json::<RawBatch>(request).await?.read())
+        Ok(self.remote(self.json(request).await?))
     }
 
     async fn cancel(&self, remote: &str) -> Result<(), CallFailure> {
@@ -227,13 +227,17 @@ impl BatchApi for OpenAiProvider {
         let request = self.request(Method::GET, "/files").query(&query);
         let files: RawList<RawFile> = self.json(request).await?;
         for file in files.data.into_iter().filter(|file| file.filename == name) {
-            let request = self.request(Method::DELETE, &format!("/files/{}", file.id));
-            match self.answer(request).await {
-                Err(CallFailure { status: Some(404), .. }) | Ok(_) => {}
-                Err(failure) => return Err(failure),
-            }
+            self.discard(&file.id).await?;
         }
         Ok(())
+    }
+
+    async fn discard(&self, file: &str) -> Result<(), CallFailure> {
+        let request = self.request(Method::DELETE, &format!("/files/{file}"));
+        match self.answer(request).await {
+            Err(CallFailure { status: Some(404), .. }) | Ok(_) => Ok(()),
+            Err(failure) => Err(failure),
+        }
     }
 
     async fn read(&self, file: &str, sink: &mut dyn LineSink) -> Result<(), CallFailure> {
@@ -284,6 +288,27 @@ impl OpenAiProvider {
         if (200..300).contains(&answer.status) { Ok(answer) } else { Err(self.refused(&answer)) }
     }
 
+    /// A batch as the provider tells of it.
+    fn remote(&self, raw: RawBatch) -> RemoteBatch {
+        let state = match raw.status.as_str() {
+            "completed" | "expired" | "cancelled" => RemoteState::Ended,
+            "failed" => {
+                let first = raw.errors.unwrap_or_default().data.into_iter().next();
+                let (code, message) = first.map_or((None, None), |e| (e.code, e.message));
+                let message = message.unwrap_or_else(|| "the provider gives no reason".to_owned());
+                let message = self.scrub(&message);
+                RemoteState::Refused { code: code.unwrap_or_default(), message }
+            }
+            _ => RemoteState::Working,
+        };
+        RemoteBatch {
+            id: raw.id,
+            state,
+            input_file: raw.input_file_id.unwrap_or_default(),
+            files: raw.output_file_id.into_iter().chain(raw.error_file_id).collect(),
+        }
+    }
+
     async fn json<T: for<'a> Deserialize<'a>>(
         &self,
         request: RequestBuilder,
@@ -293,31 +318,6 @@ impl OpenAiProvider {
             let message = format!("the answer is not what the batch API gives: {error}");
             self.failed(FailureClass::BadRequest, &answer, &message)
         })
-    }
-}
-
-// === impl RawBatch ===
-
-impl RawBatch {
-    fn read(self) -> RemoteBatch {
-        let state = match self.status.as_str() {
-            "completed" | "expired" | "cancelled" => RemoteState::Ended,
-            "failed" => {
-                let first = self.errors.unwrap_or_default().data.into_iter().next();
-                let (code, message) = first.map_or((None, None), |e| (e.code, e.message));
-                RemoteState::Refused {
-                    code: code.unwrap_or_default(),
-                    message: message.unwrap_or_else(|| "the provider gives no reason".to_owned()),
-                }
-            }
-            _ => RemoteState::Working,
-        };
-        RemoteBatch {
-            id: self.id,
-            state,
-            input_file: self.input_file_id.unwrap_or_default(),
-            files: self.output_file_id.into_iter().chain(self.error_file_id).collect(),
-        }
     }
 }
 
