@@ -3,6 +3,7 @@
 //! Owns the way from the command line's inputs to a spec and its tasks. Everything a worker needs
 //! is a blob afterwards. No judge is called here. The evidence is `evidence`'s.
 
+mod begin;
 mod canary;
 pub(crate) mod evidence;
 mod limits;
@@ -23,13 +24,15 @@ use tribunal_core::{
     BlobHash, Category, ContentKey, LeafTask, Rubric, RunSpec, SelectionMethod, Usage, Via,
     canary::FIRST_POSITION,
     ids::FieldHasher,
-    run::{GradeOptions, Input, Planned, RunState},
+    run::{GradeOptions, Input, Planned},
 };
 use tribunal_evidence::{Counter, Vocabulary};
-use tribunal_store::{Meter, NewRun, RunRecord, Store};
+use tribunal_store::{Meter, RunRecord, Store};
 use tribunal_worker::{PromptSet, meter, prompt::Prompts};
 
+pub(crate) use self::begin::generation;
 use self::{
+    begin::{enqueue, record},
     evidence::{Assembled, Material, Texts},
     questions::Known,
     selection::Load,
@@ -45,9 +48,6 @@ use crate::{
 
 /// Tokens that a reply takes, for fair shares between runs.
 const REPLY_TOKENS: u64 = 500;
-
-/// Tasks enqueued in one call.
-const ENQUEUE_PAGE: usize = 5_000;
 
 /// A run as prepared and recorded.
 pub(crate) struct Prepared {
@@ -279,53 +279,6 @@ fn load(rubric: &Rubric, category: Category) -> Load {
     let parents: Vec<Option<usize>> = of.map(|(_, node)| node.parent()).collect();
     let distinct: BTreeSet<Option<usize>> = parents.iter().copied().collect();
     Load { leaves: parents.len(), groups: distinct.len() }
-}
-
-/// The generation of the newest run with these inputs that was not cancelled, else of the newest;
-/// or the next one.
-pub(crate) async fn generation(
-    spec: &RunSpec,
-    fresh: bool,
-    store: &Arc<dyn Store>,
-) -> anyhow::Result<u32> {
-    let inputs = spec.inputs_hash();
-    let runs = store.runs().await?;
-    let same = runs.iter().filter(|record| record.run.inputs == inputs);
-    let newest = same.clone().map(|record| record.run.generation).max();
-    if fresh {
-        return Ok(newest.map_or(0, |newest| newest + 1));
-    }
-    let standing = same.filter(|record| record.state != RunState::Cancelled);
-    let standing = standing.map(|record| record.run.generation).max();
-    Ok(standing.or(newest).unwrap_or(0))
-}
-
-async fn record(spec: &RunSpec, reuse: bool, store: &Arc<dyn Store>) -> anyhow::Result<RunRecord> {
-    // The first run's blob stays when the same inputs come under other names.
-    let id = spec.id();
-    let hashes = store.put_blobs(vec![serde_json::to_vec_pretty(spec)?]).await?;
-    let run = NewRun {
-        id,
-        inputs: spec.inputs_hash(),
-        generation: spec.generation,
-        spec: hashes[0],
-        judge: spec.judge.name.clone(),
-        model: spec.judge.model.clone(),
-        simulated: spec.judge.is_builtin_sim(),
-        reuse,
-    };
-    Ok(store.create_run(run).await?)
-}
-
-async fn enqueue(draft: &Draft, record: &RunRecord, store: &Arc<dyn Store>) -> anyhow::Result<u64> {
-    let (mut new, mut page) = (0, Vec::with_capacity(ENQUEUE_PAGE));
-    for task in draft.tasks().map(|(_, task)| task).chain(draft.canary_tasks()) {
-        page.push(task);
-        if page.len() == ENQUEUE_PAGE {
-            new += store.enqueue(&record.run.id, std::mem::take(&mut page)).await?;
-        }
-    }
-    Ok(new + store.enqueue(&record.run.id, page).await?)
 }
 
 // === impl Draft ===

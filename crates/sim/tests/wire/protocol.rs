@@ -18,7 +18,7 @@ async fn every_reply_says_that_it_is_simulated() {
     assert_eq!(models.json()["data"][0]["owned_by"], "tribunal-sim");
     let stats = judge.get(&judge.sim.stats_url()).await;
     let bad = judge.ask(&json!({})).await;
-    let nowhere = judge.get(&format!("{}/files", judge.sim.base_url())).await;
+    let nowhere = judge.get(&format!("{}/images", judge.sim.base_url())).await;
     assert_eq!((bad.status, nowhere.status), (400, 404));
     assert_eq!(nowhere.error()["code"], "unknown_url");
     let replies = [good, models, stats, bad, nowhere];

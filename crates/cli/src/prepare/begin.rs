@@ -1,0 +1,68 @@
+//! A drafted run into the store.
+//!
+//! Owns finding its generation, its record and its tasks' way into the queue.
+
+use std::sync::Arc;
+
+use tribunal_core::{RunSpec, RunState};
+use tribunal_store::{NewRun, RunRecord, Store};
+
+use super::Draft;
+
+/// Tasks enqueued in one call.
+const ENQUEUE_PAGE: usize = 5_000;
+
+/// The generation of the newest run with these inputs that was not cancelled, else of the newest;
+/// or the next one.
+pub(crate) async fn generation(
+    spec: &RunSpec,
+    fresh: bool,
+    store: &Arc<dyn Store>,
+) -> anyhow::Result<u32> {
+    let inputs = spec.inputs_hash();
+    let runs = store.runs().await?;
+    let same = runs.iter().filter(|record| record.run.inputs == inputs);
+    let newest = same.clone().map(|record| record.run.generation).max();
+    if fresh {
+        return Ok(newest.map_or(0, |newest| newest + 1));
+    }
+    let standing = same.filter(|record| record.state != RunState::Cancelled);
+    let standing = standing.map(|record| record.run.generation).max();
+    Ok(standing.or(newest).unwrap_or(0))
+}
+
+pub(super) async fn record(
+    spec: &RunSpec,
+    reuse: bool,
+    store: &Arc<dyn Store>,
+) -> anyhow::Result<RunRecord> {
+    // The first run's blob stays when the same inputs come under other names.
+    let id = spec.id();
+    let hashes = store.put_blobs(vec![serde_json::to_vec_pretty(spec)?]).await?;
+    let run = NewRun {
+        id,
+        inputs: spec.inputs_hash(),
+        generation: spec.generation,
+        spec: hashes[0],
+        judge: spec.judge.name.clone(),
+        model: spec.judge.model.clone(),
+        simulated: spec.judge.is_builtin_sim(),
+        reuse,
+    };
+    Ok(store.create_run(run).await?)
+}
+
+pub(super) async fn enqueue(
+    draft: &Draft,
+    record: &RunRecord,
+    store: &Arc<dyn Store>,
+) -> anyhow::Result<u64> {
+    let (mut new, mut page) = (0, Vec::with_capacity(ENQUEUE_PAGE));
+    for task in draft.tasks().map(|(_, task)| task).chain(draft.canary_tasks()) {
+        page.push(task);
+        if page.len() == ENQUEUE_PAGE {
+            new += store.enqueue(&record.run.id, std::mem::take(&mut page)).await?;
+        }
+    }
+    Ok(new + store.enqueue(&record.run.id, page).await?)
+}
