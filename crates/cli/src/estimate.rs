@@ -81,6 +81,23 @@ impl Estimate {
     }
 }
 
+impl Estimate {
+    /// The tokens where only this share of the calls is expected to be made, in [0, 1]. All of them
+    /// still may be, or none.
+    pub(crate) fn share(self, share: f64) -> Estimate {
+        if share >= 1.0 {
+            return self;
+        }
+        let part = |count: u64| (count as f64 * share).round() as u64;
+        let expected = Usage {
+            input: part(self.expected.input),
+            cached: part(self.expected.cached),
+            output: part(self.expected.output),
+        };
+        Estimate { calls: part(self.calls), low: Usage::default(), expected, high: self.high }
+    }
+}
+
 // === impl Group ===
 
 impl Group {

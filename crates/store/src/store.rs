@@ -202,16 +202,19 @@ pub struct Progress {
 }
 
 /// Calls of one kind, whatever came of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct KindTotals {
     /// How many.
     pub calls: u64,
     /// Their tokens.
     pub usage: Usage,
+    /// What they cost by the prices known when they were made, in US dollars; `None` where that of any
+    /// is not known, or where there is none.
+    pub cost_usd: Option<f64>,
 }
 
 /// What a run has cost so far, every attempt counted, whatever came of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunTotals {
     /// Calls with a usable reply, for verdicts.
     pub judge_calls: u64,
@@ -256,13 +259,42 @@ pub struct Pruned {
     pub bytes: u64,
 }
 
+// === impl KindTotals ===
+
+impl KindTotals {
+    /// Counts these calls too.
+    pub(crate) fn add(&mut self, more: KindTotals) {
+        self.cost_usd = match self.calls {
+            0 => more.cost_usd,
+            _ => self.cost_usd.zip(more.cost_usd).map(|(own, more)| own + more),
+        };
+        self.calls += more.calls;
+        self.usage += more.usage;
+    }
+}
+
 // === impl RunTotals ===
 
 impl RunTotals {
+    /// What the run has cost in US dollars by the prices known when each call was made, which judges
+    /// with prices of their own need; `None` where one was not known.
+    pub fn recorded_usd(&self) -> Option<f64> {
+        Some(self.charged_usd(self.calls_usd()?))
+    }
+
+    /// The same without what was charged for calls of unknown outcome.
+    pub fn calls_usd(&self) -> Option<f64> {
+        self.by_kind.values().try_fold(0.0, |sum, of| Some(sum + of.cost_usd?))
+    }
+
     /// What the run has cost in US dollars: its calls, and what was reserved for those of unknown
     /// outcome, which only a run with a budget counts.
     pub fn cost_usd(&self, prices: &Prices) -> f64 {
-        let known = prices.cost_usd(&self.usage);
+        self.charged_usd(prices.cost_usd(&self.usage))
+    }
+
+    /// What is charged, where that is more than what is known to have been used.
+    fn charged_usd(&self, known: f64) -> f64 {
         let charged = self.spending.map_or(0.0, |spending| spending.spent.usd());
         // Each call's charge is rounded up to a millionth: that much is no call.
         let calls: u64 = self.by_kind.values().map(|totals| totals.calls).sum();

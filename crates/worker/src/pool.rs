@@ -16,7 +16,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tribunal_core::{FailureClass, RunId, RunState, WorkerId, event::Event, ids::TaskKey};
+use tribunal_core::{FailureClass, RunId, RunSpec, RunState, WorkerId, event::Event, ids::TaskKey};
 use tribunal_store::{Claim, Store, StoreError};
 
 use self::rota::Rota;
@@ -24,7 +24,7 @@ use crate::{
     attempt::{Asker, Attempted, End},
     outbox::{self, Finished, Leases},
     provider::ResolveEndpoints,
-    recorded::ContextError,
+    recorded::{self, ContextError},
     retry::{RetryBudget, RetryPolicy},
     route::Providers,
     run_context::RunContext,
@@ -106,7 +106,14 @@ struct Shared {
     leases: Arc<Leases>,
     stored: Arc<Notify>,
     providers: Providers,
-    runs: std::sync::Mutex<BTreeMap<RunId, Arc<OnceCell<Arc<RunContext>>>>>,
+    runs: std::sync::Mutex<BTreeMap<RunId, Arc<OnceCell<Panel>>>>,
+}
+
+/// A run with what is held for each of its judges.
+struct Panel {
+    spec: RunSpec,
+    /// The first judge before its jurors.
+    contexts: Vec<OnceCell<Arc<RunContext>>>,
 }
 
 // === impl Pool ===
@@ -312,7 +319,7 @@ impl Shared {
         };
         self.events.event(Event::Claimed { task: key });
         let attempted = async {
-            let run = self.context(&claim.run).await?;
+            let run = self.context(&claim.run, claim.task.sample).await?;
             let (policy, budget) = (&self.config.retry, &self.budget);
             let events = &*self.events;
             let drain = &self.shutdown.drain;
@@ -336,20 +343,28 @@ impl Shared {
         })
     }
 
-    /// The run's context, loaded once.
-    async fn context(&self, run: &RunId) -> Result<Arc<RunContext>, ContextError> {
+    /// The run's context for the judge of this sample, loaded once.
+    async fn context(&self, run: &RunId, sample: u32) -> Result<Arc<RunContext>, ContextError> {
         let cell = {
             let mut runs = self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             Arc::clone(runs.entry(run.clone()).or_default())
         };
+        let panel = async || {
+            let spec = recorded::spec(&*self.store, run).await?;
+            let contexts = (0..=spec.jurors.len()).map(|_| OnceCell::new()).collect();
+            Ok::<Panel, ContextError>(Panel { spec, contexts })
+        };
+        let panel = cell.get_or_try_init(panel).await?;
+        let voter = panel.spec.ballot().voter(sample);
         let load = async || {
-            let context = RunContext::load(Arc::clone(&self.store), run.clone(), |spec| {
+            let (store, spec) = (Arc::clone(&self.store), panel.spec.clone().of_voter(voter));
+            let context = RunContext::load(store, run.clone(), spec, |spec| {
                 let endpoints = self.endpoints.endpoints(&spec.judge)?;
                 self.providers.get(endpoints, &spec.judge.model, (&self.store, self.worker))
             });
             context.await.map(Arc::new)
         };
-        cell.get_or_try_init(load).await.cloned()
+        panel.contexts[voter].get_or_try_init(load).await.cloned()
     }
 
     /// Lets go of what is held of a run that has nothing left to do.

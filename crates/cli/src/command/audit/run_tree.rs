@@ -7,7 +7,7 @@ use std::{fs, path::Path, sync::Arc};
 use serde_json::Value;
 use tribunal_audit::{GradedTree, LeafGrade, document::JudgeHeader, pair::path::Named};
 use tribunal_collector::{CollectOptions, collect};
-use tribunal_core::{BlobHash, RunId, RunSpec};
+use tribunal_core::{BlobHash, RunId, RunSpec, ids::FieldHasher};
 use tribunal_store::{Store, StoredVerdict};
 
 use super::load::Graded;
@@ -137,12 +137,24 @@ pub(super) fn name_by_tree(judge: &mut [Graded], humans: &[Vec<Graded>]) {
     }
 }
 
-/// Who judges a run.
+/// Who judges a run. Several votes on a leaf are another judge than one of them.
 pub(crate) fn header(spec: &RunSpec, run: &str, simulated: bool) -> JudgeHeader {
+    let mut identity = spec.judge.identity();
+    if !spec.ballot().is_single() {
+        let mut hasher = FieldHasher::new("tribunal.panel/1");
+        hasher.field("judge", &identity);
+        hasher.field("samples", &spec.samples.to_le_bytes());
+        for juror in &spec.jurors {
+            hasher.field("judge", &juror.judge.identity());
+            hasher.field("samples", &juror.samples.to_le_bytes());
+        }
+        hasher.field("voting", &serde_json::to_vec(&spec.voting).unwrap_or_default());
+        identity = hasher.finish().as_bytes().to_vec();
+    }
     JudgeHeader {
-        name: spec.judge.name.clone(),
-        model: Some(spec.judge.model.clone()),
-        judge_hash: Some(BlobHash::of(&spec.judge.identity()).to_string()),
+        name: spec.of_judges(|judge| &judge.name),
+        model: Some(spec.of_judges(|judge| &judge.model)),
+        judge_hash: Some(BlobHash::of(&identity).to_string()),
         prompt_hash: Some(spec.prompt_set.hash.to_string()),
         rubric_hashes: vec![spec.rubric.hash.to_string()],
         runs: vec![run.to_owned()],
