@@ -75,7 +75,9 @@ fn ten_thousand_leaves_are_sorted_filtered_and_harmless() {
     let most = browser.value(&cell(0));
     browser.value("document.querySelectorAll('#disagreements th button')[0].click()");
     browser.until("location.hash === '#sort=moves'");
-    browser.until("document.querySelector('#disagreements th').getAttribute('aria-sort') === 'ascending'");
+    browser.until(
+        "document.querySelector('#disagreements th').getAttribute('aria-sort') === 'ascending'",
+    );
     let least = browser.value(&cell(0));
     let number = |value: &Value| value.as_str().and_then(|text| text.parse::<f64>().ok());
     assert!(number(&least) < number(&most), "{least} and {most}");

@@ -82,7 +82,11 @@ fn a_sheet_is_drawn_filled_in_and_read_back() {
     let read = |name: &str| std::fs::read_to_string(folder.path(name)).expect("a sheet");
     let again = folder.run(&next);
     assert!(again.status.success());
-    assert_eq!(read("a/labels.csv").lines().count(), rows.len() + 1, "the same seed, the same draw");
+    assert_eq!(
+        read("a/labels.csv").lines().count(),
+        rows.len() + 1,
+        "the same seed, the same draw"
+    );
 
     folder.write("filled.csv", &filled(&read("a/labels.csv")));
     let of_csv = folder.audit(&["--judge", "judge", "--labels", "filled.csv"]).0;
@@ -182,10 +186,9 @@ fn a_calibration_corrects_what_its_judge_graded_and_nothing_else() {
     let run = first["run"].as_str().expect("a run");
     let save = ["audit", "--judge", run, "--human", "human", "--save", "cal.json"];
     assert!(folder.run(&save).status.success());
-    let kept: Value = serde_json::from_slice(
-        &std::fs::read(folder.path("cal.json")).expect("a calibration"),
-    )
-    .expect("JSON");
+    let kept: Value =
+        serde_json::from_slice(&std::fs::read(folder.path("cal.json")).expect("a calibration"))
+            .expect("JSON");
     assert_eq!(kept["schema"], "tribunal.calibration/1");
     assert_eq!(kept["votes"], Value::Null, "one vote a leaf has no levels");
 
