@@ -7,18 +7,18 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 use tribunal_core::{
-    Attempt, BlobHash, CallKind, ContentKey, FailureClass, LeafTask, LeaseId, Outcome, Prices,
-    RunId, RunState, UngradedReason, Usage, Verdict, WorkerId,
+    Attempt, BlobHash, ContentKey, FailureClass, LeafTask, LeaseId, Outcome, RunId, RunState,
+    UngradedReason, Verdict, WorkerId,
 };
 
 use crate::{
-    budget::{Amount, Budget, Reservation, ReserveOutcome, Settlement, Spending},
+    budget::{Amount, Budget, Reservation, ReserveOutcome, Settlement},
     error::StoreError,
     label::{Label, NewLabel},
     quota::{QuotaAsk, QuotaGrant, QuotaPool, QuotaReport, QuotaView},
     share::Weight,
+    totals::RunTotals,
 };
 
 /// A run to be recorded.
@@ -201,49 +201,6 @@ pub struct Progress {
     pub next_in_ms: Option<u64>,
 }
 
-/// Calls of one kind, whatever came of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct KindTotals {
-    /// How many.
-    pub calls: u64,
-    /// Their tokens.
-    pub usage: Usage,
-    /// What they cost by the prices known when they were made, in US dollars; `None` where that of any
-    /// is not known, or where there is none.
-    pub cost_usd: Option<f64>,
-}
-
-/// What a run has cost so far, every attempt counted, whatever came of it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct RunTotals {
-    /// Calls with a usable reply, for verdicts.
-    pub judge_calls: u64,
-    /// Calls with a usable reply, for rankings.
-    pub rank_calls: u64,
-    /// Second questions after bad replies, with a usable reply.
-    pub repair_calls: u64,
-    /// Calls answered with 429.
-    pub rejected: u64,
-    /// Calls that failed otherwise, bad replies included.
-    pub failed: u64,
-    /// Tokens of all calls.
-    pub usage: Usage,
-    /// All calls by what they were for, whatever came of them.
-    pub by_kind: BTreeMap<CallKind, KindTotals>,
-    /// Calls of which nobody knows what they used, and what they may have used at most, beyond `usage`.
-    pub possible: KindTotals,
-    /// Graded verdicts by who decided: `judge`, `rule`, `reused`; they sum to `graded`.
-    pub by_source: BTreeMap<String, u64>,
-    /// Graded verdicts, every sample counted.
-    pub graded: u64,
-    /// Whether any verdict came from a simulated judge.
-    pub any_simulated: bool,
-    /// First claim to last stored verdict, in milliseconds of the store's time.
-    pub wall_ms: u64,
-    /// The budget and what has become of it; `None` for a run without one.
-    pub spending: Option<Spending>,
-}
-
 /// What [`Store::prune`] took away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
@@ -257,50 +214,6 @@ pub struct Pruned {
     pub blobs: u64,
     /// Bytes that the store's file is smaller by.
     pub bytes: u64,
-}
-
-// === impl KindTotals ===
-
-impl KindTotals {
-    /// Counts these calls too.
-    pub(crate) fn add(&mut self, more: KindTotals) {
-        self.cost_usd = match self.calls {
-            0 => more.cost_usd,
-            _ => self.cost_usd.zip(more.cost_usd).map(|(own, more)| own + more),
-        };
-        self.calls += more.calls;
-        self.usage += more.usage;
-    }
-}
-
-// === impl RunTotals ===
-
-impl RunTotals {
-    /// What the run has cost in US dollars by the prices known when each call was made, which judges
-    /// with prices of their own need; `None` where one was not known.
-    pub fn recorded_usd(&self) -> Option<f64> {
-        Some(self.charged_usd(self.calls_usd()?))
-    }
-
-    /// The same without what was charged for calls of unknown outcome.
-    pub fn calls_usd(&self) -> Option<f64> {
-        self.by_kind.values().try_fold(0.0, |sum, of| Some(sum + of.cost_usd?))
-    }
-
-    /// What the run has cost in US dollars: its calls, and what was reserved for those of unknown
-    /// outcome, which only a run with a budget counts.
-    pub fn cost_usd(&self, prices: &Prices) -> f64 {
-        self.charged_usd(prices.cost_usd(&self.usage))
-    }
-
-    /// What is charged, where that is more than what is known to have been used.
-    fn charged_usd(&self, known: f64) -> f64 {
-        let charged = self.spending.map_or(0.0, |spending| spending.spent.usd());
-        // Each call's charge is rounded up to a millionth: that much is no call.
-        let calls: u64 = self.by_kind.values().map(|totals| totals.calls).sum();
-        let rounding = Amount { micro_usd: calls, tokens: 0 }.usd();
-        if charged > known + rounding { charged } else { known }
-    }
 }
 
 /// Queue, verdicts and blobs in one transactional place.

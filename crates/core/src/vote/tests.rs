@@ -1,3 +1,5 @@
+//! Votes as tallied: what decides, what is missing, who speaks.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -3,7 +3,7 @@
 use tribunal_core::verdict::{PossibleSpend, Quote, Rationale};
 
 use super::*;
-use crate::{error::StoreError, store::KindTotals};
+use crate::{error::StoreError, totals::KindTotals};
 
 /// Equal bytes are one blob; every blob comes back as it was.
 pub async fn blobs_are_stored_once(engine: &dyn Engine) {

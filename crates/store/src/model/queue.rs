@@ -16,7 +16,8 @@ use super::Tables;
 use crate::{
     budget::Account,
     label::Label,
-    store::{KindTotals, MAX_LOST_LEASES, Progress, RunRecord, RunTotals},
+    store::{MAX_LOST_LEASES, Progress, RunRecord},
+    totals::{KindTotals, RunTotals},
 };
 
 /// A run and its tasks.

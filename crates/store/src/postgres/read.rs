@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     share::Weight,
-    store::{KindTotals, NewRun, Progress, RunRecord, RunTotals, TaskOutcome},
+    store::{NewRun, Progress, RunRecord, TaskOutcome},
+    totals::{KindTotals, RunTotals},
 };
 
 /// A row of the page of verdicts.

@@ -18,7 +18,8 @@ use super::{
 use crate::{
     budget::{Amount, Spending},
     share::Weight,
-    store::{KindTotals, NewRun, Progress, RunRecord, RunTotals, TaskOutcome},
+    store::{NewRun, Progress, RunRecord, TaskOutcome},
+    totals::{KindTotals, RunTotals},
 };
 
 /// A row of the page of verdicts.
