@@ -116,7 +116,7 @@ pub async fn totals_count_every_attempt(engine: &dyn Engine) {
     assert_eq!(totals.possible, KindTotals { calls: 1, usage: most, cost_usd: Some(0.5) });
     let costs: Vec<Option<f64>> = totals.by_kind.values().map(|of| of.cost_usd).collect();
     // Of one call for a verdict nobody knows the price.
-    assert_eq!(costs, [None, Some(0.001_25), Some(0.001_25)]);
+    assert_eq!(costs, [None, Some(0.001_953_125), Some(0.001_953_125)]);
     assert_eq!(bench.store.attempts(&run_id(1), 0, 0).await.expect("attempts"), attempts);
     assert_eq!(totals.graded, 2);
     let by_source: Vec<(&str, u64)> =
