@@ -1,9 +1,12 @@
 //! Questions by the provider's batch API: the verdicts of live calls at half the price, and nothing
 //! paid twice, whatever is killed, refused or expires.
 
-use std::sync::{
-    Arc, Condvar, Mutex,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    process::Output,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use serde_json::Value;
@@ -96,6 +99,60 @@ fn workspace_live() -> (Workspace, SimProcess) {
     assert_exit(&output, 0);
     assert!(close(usd(&document(&output), "/cost_usd"), whole_price(&sim)));
     (workspace, sim)
+}
+
+/// What a jury makes of the leaves that has two judges, each with a price and an endpoint of its own
+/// and two votes.
+fn jury(more: &[&str]) -> (Workspace, [SimProcess; 2], Output) {
+    let sims = [SimProcess::start(&[]), SimProcess::start(&[])];
+    let judge = |name: &str, model: &str, sim: &SimProcess| {
+        format!("[judge.{name}]\nbase_url = \"{}\"\nmodel = \"{model}\"\n\n", sim.base_url)
+    };
+    let judges = judge("large", "gpt-4.1", &sims[0]) + &judge("small", "gpt-4.1-mini", &sims[1]);
+    let workspace = workspace(&format!("max_requests = 50\n\n{judges}"));
+    let output = workspace.run(&[&["grade", "--out", "out"], &JURY[..], more].concat());
+    (workspace, sims, output)
+}
+
+const JURY: [&str; 9] = [
+    "--json",
+    "--rubric",
+    "rubric.json",
+    "--submission",
+    "submission",
+    "--jury",
+    "large,small",
+    "--samples",
+    "2",
+];
+
+#[test]
+fn each_judge_of_a_jury_answers_batches_of_its_own_at_its_own_price() {
+    // The small one costs a fifth.
+    let cost = |sims: &[SimProcess; 2]| whole_price(&sims[0]) + whole_price(&sims[1]) / 5.0;
+    let (live, asked, lived) = jury(&[]);
+    let (workspace, sims, output) = jury(&["--via", "batch"]);
+    assert_eq!(output.status.code(), lived.status.code(), "{}", describe(&output));
+    assert_eq!(verdicts(&workspace), verdicts(&live));
+    for sim in &asked {
+        assert_eq!((sim.requests(), sim.stat("batch_questions")), (2 * LEAVES, 0));
+    }
+    for sim in &sims {
+        assert_eq!((sim.requests(), sim.stat("batch_questions")), (0, 2 * LEAVES));
+    }
+    let (found, lived) = (document(&output), document(&lived));
+    assert!(close(usd(&lived, "/cost_usd"), cost(&asked)), "{lived:#}");
+    assert!(close(usd(&found, "/cost_usd"), cost(&sims) / 2.0), "{found:#}");
+    assert!(close(usd(&found, "/bill/judge/cost_usd"), cost(&sims) / 2.0), "{found:#}");
+    assert_eq!(found["bill"]["judge"]["batched"], found["bill"]["judge"]["tokens"]);
+
+    // Nothing is taken to be cached in the most that may be paid.
+    let plan = |more: &[&str]| {
+        let output = workspace.run(&[&["plan", "--fresh"], &JURY[..], more].concat());
+        assert_exit(&output, 0);
+        usd(&document(&output), "/cost_usd/high")
+    };
+    assert!(close(plan(&["--via", "batch"]), plan(&[]) / 2.0));
 }
 
 /// Where a client is killed: at the first request of this kind, before or after the provider has it.

@@ -210,7 +210,10 @@ fn drawn_lines(leaves: &[Leaf]) -> Vec<Line> {
                     .map(|(hits, total)| ClusterSum { hits: hits as f64, total: total as f64 })
                     .collect();
                 add("clustered", clustered(&sums).map(|c| c.interval(LEVEL).contains(truth)));
-            } else if let Some(resampled) = &resampled {
+                // As an audit does: a share has its clustered error, the rest the jackknife's.
+                continue;
+            }
+            if let Some(resampled) = &resampled {
                 let values = resampled.counts.iter().map(|counts| measure.of(counts));
                 add("bootstrap", percentile(values, LEVEL).map(|i| i.contains(truth)));
             }
@@ -239,7 +242,8 @@ fn share(measure: Measure, counts: &Confusion) -> Option<(u64, u64)> {
     }
 }
 
-/// Raw, Rogan–Gladen and active-label roots of each paper, the judge calibrated on the others.
+/// Raw, Rogan–Gladen and active-label roots of each paper, the judge calibrated on other verdicts about
+/// the labelled leaves of all three.
 fn roots(leaves: &[Leaf]) -> bool {
     println!(
         "\n| paper | human root | raw, predicted | raw, mean | Rogan-Gladen, mean (covered) | \
@@ -248,7 +252,6 @@ fn roots(leaves: &[Leaf]) -> bool {
     let mut kept = true;
     for (paper, name) in PAPERS.into_iter().enumerate() {
         let own: Vec<&Leaf> = leaves.iter().filter(|leaf| leaf.paper == paper).collect();
-        let others: Vec<&Leaf> = leaves.iter().filter(|leaf| leaf.paper != paper).collect();
         let human: f64 = own.iter().filter(|leaf| leaf.human).map(|leaf| leaf.weight).sum();
         let predicted: f64 = own.iter().map(|leaf| leaf.weight * probability(leaf)).sum();
         let mut random = Random(Xoshiro256PlusPlus::seed_from_u64(3 + paper as u64));
@@ -259,7 +262,7 @@ fn roots(leaves: &[Leaf]) -> bool {
         let pi = inclusion(&weights, &doubts, LABELS);
         for _ in 0..DRAWS {
             let mut calibration: BTreeMap<Category, Confusion> = BTreeMap::new();
-            for leaf in &others {
+            for leaf in leaves {
                 let judge = random.chance(probability(leaf));
                 calibration.entry(leaf.category).or_default().add(leaf.human, judge);
             }

@@ -20,6 +20,7 @@ use crate::{
         plan,
     },
     pair::{Consensus, Leaf, Paired},
+    votes::VoteLevels,
 };
 
 use self::scope::{Grade, measures, paper_mean};
@@ -37,6 +38,18 @@ pub struct AuditOptions {
     pub resamples: Resamples,
     /// Whether the user vouches that the labelled leaves are a random sample.
     pub labelled_at_random: bool,
+    /// The share of right verdicts that is wanted of those that stand without a second judge.
+    pub wanted_agreement: WantedAgreement,
+}
+
+/// A wanted share of right verdicts, in (0, 1).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WantedAgreement(pub f64);
+
+impl Default for WantedAgreement {
+    fn default() -> Self {
+        WantedAgreement(0.9)
+    }
 }
 
 /// A number of bootstrap resamples.
@@ -108,6 +121,7 @@ pub fn audit(paired: &Paired, options: &AuditOptions) -> AuditDocument {
         comparison,
         alternative_annotator: compare::alternative_annotator(paired),
         reliability: repeated::reliability_report(paired),
+        escalation: VoteLevels::of(paired).map(|votes| votes.sending(options.wanted_agreement.0)),
         calibration: repeated::confidence_report(paired),
         plan: plan(&grades),
         cost_usd: options.costs.first().copied().flatten(),

@@ -19,6 +19,7 @@ use crate::{
         },
     },
     pair::Paired,
+    votes::{self, VoteLevels},
 };
 
 /// What the file says that it is.
@@ -35,6 +36,9 @@ pub struct Calibration {
     pub papers: usize,
     /// Verdicts against labels, by requirement type.
     pub rates: BTreeMap<String, Rates>,
+    /// How right its majority is by how many votes are for it; `None` for one vote a leaf.
+    #[serde(default)]
+    pub votes: Option<VoteLevels>,
 }
 
 /// A confusion matrix in the file.
@@ -159,6 +163,7 @@ impl Calibration {
             judge: judge.clone(),
             papers: papers.len(),
             rates: counts.into_iter().map(|(name, counts)| (name, rates(counts))).collect(),
+            votes: VoteLevels::of(paired),
         })
     }
 
@@ -193,6 +198,18 @@ impl Calibration {
             }
         }
         Ok(())
+    }
+
+    /// What a vote of this judge weighs beside other judges', over all requirement types; at least 0.
+    pub fn vote_weight(&self) -> f64 {
+        let mut all = Confusion::default();
+        for Rates { tp, fn_, fp, tn } in self.rates.values() {
+            all.tp += tp;
+            all.fn_ += fn_;
+            all.fp += fp;
+            all.tn += tn;
+        }
+        votes::weight(&all)
     }
 
     /// The corrected root of a run with these leaves.

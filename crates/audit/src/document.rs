@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::metric::{agreement::Measure, interval::Interval};
+use crate::{
+    metric::{agreement::Measure, interval::Interval},
+    votes::Sending,
+};
 
 /// The document of `audit`.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -57,6 +60,9 @@ pub struct AuditDocument {
     pub alternative_annotator: Option<AlternativeAnnotator>,
     /// Agreement of the judge with itself; null without repeated samples.
     pub reliability: Option<ReliabilityReport>,
+    /// Which of the judge's verdicts could stand without a second judge; null without repeated
+    /// samples.
+    pub escalation: Option<Sending>,
     /// Whether the judge's confidence means what it says; null where it states none.
     pub calibration: Option<ConfidenceReport>,
     /// What these labels, and more of them, can show.

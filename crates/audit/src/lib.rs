@@ -14,6 +14,7 @@ pub mod metric;
 pub mod pair;
 pub mod sheet;
 pub mod tree;
+pub mod votes;
 
 pub use audit::{AuditOptions, audit};
 pub use calibration::Calibration;

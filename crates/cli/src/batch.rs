@@ -18,6 +18,7 @@ use crate::{
     args::{InputArgs, OptionArgs},
     budget::BudgetArgs,
     config::{Config, judge::ResolvedJudge},
+    panel::Panel,
     prepare,
     trees::{
         manifest::{Manifest, Missing, Row},
@@ -149,13 +150,14 @@ pub(crate) async fn begin(
     judge: &ResolvedJudge,
     store: &Arc<dyn Store>,
 ) -> anyhow::Result<Vec<Option<BegunRun>>> {
+    let panel = Panel::of(judge.clone());
     let (mut drafts, mut problems) = (Vec::with_capacity(jobs.len()), Vec::new());
     for job in jobs {
         let Work::Judge(inputs) = &job.work else {
             drafts.push(None);
             continue;
         };
-        match prepare::draft(inputs, config, judge, store).await {
+        match prepare::draft(inputs, config, &panel, store).await {
             Ok(draft) => drafts.push(Some((draft, inputs.options.fresh))),
             Err(error) => problems.push(format!("{}: {error:#}", job.at)),
         }
@@ -173,7 +175,7 @@ pub(crate) async fn begin(
         let run = match known.get(&inputs) {
             Some(run) => BegunRun { run: run.clone(), new_tasks: 0 },
             None => {
-                let run = prepare::begin(draft, judge, &BudgetArgs::default(), fresh, store).await;
+                let run = prepare::begin(draft, &panel, &BudgetArgs::default(), fresh, store).await;
                 let run = run.with_context(|| job.at.clone())?;
                 let run = BegunRun { run: run.record.run.id, new_tasks: run.new_tasks };
                 known.insert(inputs, run.run.clone());

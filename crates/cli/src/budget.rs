@@ -92,7 +92,9 @@ impl BudgetArgs {
             }),
         };
         let totals = store.totals(run).await?;
-        let usd = prices.map_or(0.0, |prices| prices.cost_mixed(&totals.usage, &totals.batched()));
+        let by_price =
+            prices.map_or(0.0, |prices| prices.cost_mixed(&totals.usage, &totals.batched()));
+        let usd = totals.recorded_usd().unwrap_or(by_price);
         let spent = Amount {
             micro_usd: (usd * MICRO).ceil() as u64,
             tokens: totals.usage.input + totals.usage.output,

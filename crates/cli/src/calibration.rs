@@ -4,7 +4,7 @@
 //! Owns the argument, the check that the rates are this judge's, and the document's field. What is
 //! computed is the audit's.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -13,6 +13,7 @@ use serde::Serialize;
 use tribunal_audit::{
     Calibration,
     calibration::{CalibrationError, CorrectedRoot, Verdict},
+    votes::Sending,
 };
 use tribunal_collector::{Collected, GradeDocument};
 use tribunal_core::RunSpec;
@@ -45,11 +46,19 @@ impl CalibrationArgs {
     ///
     /// The file cannot be read, or is none.
     pub(crate) fn read(&self) -> anyhow::Result<Option<Calibration>> {
-        let Some(path) = &self.calibration else { return Ok(None) };
-        let shown = path.display().to_string();
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
-        Ok(Some(Calibration::read(&shown, &bytes)?))
+        self.calibration.as_deref().map(read).transpose()
     }
+}
+
+/// The calibration in this file.
+///
+/// # Errors
+///
+/// The file cannot be read, or is none.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Calibration> {
+    let shown = path.display().to_string();
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+    Ok(Calibration::read(&shown, &bytes)?)
 }
 
 /// Whether the calibration is of this run's judge, model and prompt.
@@ -74,6 +83,28 @@ pub(crate) fn correct(calibration: &Calibration, collected: &Collected) -> Corre
         })
         .collect();
     calibration.correct(collected.record().run.id.as_str(), &leaves)
+}
+
+/// What is sent on to a second judge, and what that guarantees, as a line for people.
+pub(crate) fn sending(sending: &Sending) -> String {
+    let Sending { wanted, delta, samples, threshold, labels, sent_on, risk_bound, .. } = sending;
+    match threshold.zip(*risk_bound) {
+        Some((threshold, bound)) => format!(
+            "verdicts stand where {:.0} of {samples} votes agree; of {labels} labelled leaves {:.1}% would \
+             be sent on, and of the others at most {:.1}% are wrong, with {:.0}% confidence ({:.0}% right \
+             are wanted)",
+            threshold * *samples as f64,
+            sent_on * 100.0,
+            bound * 100.0,
+            (1.0 - delta) * 100.0,
+            wanted * 100.0,
+        ),
+        None => format!(
+            "no agreement of {samples} votes shows {:.0}% right verdicts over {labels} labelled leaves: \
+             every leaf is sent on",
+            wanted * 100.0
+        ),
+    }
 }
 
 /// The corrected root as a line for people.

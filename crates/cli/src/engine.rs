@@ -85,8 +85,8 @@ pub(crate) fn no_store(config: &Config) -> String {
 /// The endpoints of judges, as this machine's config and environment have them.
 pub(crate) struct Endpoints {
     config: Config,
-    /// The judge of this command's flags, whose limits win over the config's.
-    own: Option<ResolvedJudge>,
+    /// The judges of this command's flags, whose limits win over the config's.
+    own: Vec<ResolvedJudge>,
     /// `--rpm` and `--tpm`, which win over every judge's.
     rates: RateArgs,
     sim: OnceLock<Sim>,
@@ -99,7 +99,7 @@ pub(crate) struct Signalled(AtomicU8);
 // === impl Endpoints ===
 
 impl Endpoints {
-    pub(crate) fn new(config: Config, own: Option<ResolvedJudge>) -> Self {
+    pub(crate) fn new(config: Config, own: Vec<ResolvedJudge>) -> Self {
         Self { config, own, rates: RateArgs::default(), sim: OnceLock::new() }
     }
 
@@ -135,7 +135,7 @@ impl Endpoints {
     }
 
     fn resolved(&self, judge: &JudgeSpec) -> Result<ResolvedJudge, String> {
-        if let Some(own) = self.own.as_ref().filter(|own| own.spec == *judge) {
+        if let Some(own) = self.own.iter().find(|own| own.spec == *judge) {
             return Ok(own.clone());
         }
         // A judge that this machine's config knows under the name, at the same endpoint, brings

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use tribunal_core::Usage;
+use tribunal_core::{Usage, Via};
 use tribunal_store::{Meter, QuotaLimits};
 
 /// Prompts with fewer shared tokens than this are not cached (OpenAI's rule, which others keep to).
@@ -78,6 +78,32 @@ impl Estimate {
             expected: usage(cached, replies(reply.expected)),
             high: usage(0, calls * reply.cap),
         }
+    }
+}
+
+impl Estimate {
+    /// The tokens where the questions go this way. Those of a batch are answered in any order: none
+    /// goes ahead to warm the cache, and only the least that is likely has prefixes cached.
+    pub(crate) fn via(mut self, via: Via) -> Estimate {
+        if via == Via::Batch {
+            self.expected.cached = 0;
+        }
+        self
+    }
+
+    /// The tokens where only this share of the calls is expected to be made, in [0, 1]. All of them
+    /// still may be, or none.
+    pub(crate) fn share(self, share: f64) -> Estimate {
+        if share >= 1.0 {
+            return self;
+        }
+        let part = |count: u64| (count as f64 * share).round() as u64;
+        let expected = Usage {
+            input: part(self.expected.input),
+            cached: part(self.expected.cached),
+            output: part(self.expected.output),
+        };
+        Estimate { calls: part(self.calls), low: Usage::default(), expected, high: self.high }
     }
 }
 

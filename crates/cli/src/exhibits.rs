@@ -30,7 +30,8 @@ type Key = (RunId, BlobHash, bool, &'static str, bool);
 /// Exhibits of the runs of a store.
 pub(crate) struct StoreExhibits {
     store: Arc<dyn Store>,
-    runs: Mutex<HashMap<RunId, Arc<RecordedRun>>>,
+    /// Each as one of its judges sees it, by the first of that judge's samples.
+    runs: Mutex<HashMap<(RunId, u32), Arc<RecordedRun>>>,
     shared: Mutex<HashMap<Key, Arc<SharedExhibit>>>,
 }
 
@@ -41,18 +42,29 @@ impl StoreExhibits {
         Self { store, runs: Mutex::default(), shared: Mutex::default() }
     }
 
-    async fn recorded(&self, run: &RunId) -> Result<Arc<RecordedRun>, String> {
-        let kept = self.runs.lock().unwrap_or_else(PoisonError::into_inner).get(run).cloned();
+    /// The run as the judge of this sample sees it.
+    async fn recorded(&self, run: &RunId, sample: u32) -> Result<Arc<RecordedRun>, String> {
+        let first = self.loaded(run, 0).await?;
+        let ballot = first.spec.ballot();
+        match sample - ballot.own_sample(sample) {
+            0 => Ok(first),
+            own => self.loaded(run, own).await,
+        }
+    }
+
+    async fn loaded(&self, run: &RunId, sample: u32) -> Result<Arc<RecordedRun>, String> {
+        let key = (run.clone(), sample);
+        let kept = self.runs.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         if let Some(recorded) = kept {
             return Ok(recorded);
         }
-        let loaded = RecordedRun::load(&*self.store, run.clone()).await;
+        let loaded = RecordedRun::load_for(&*self.store, run.clone(), sample).await;
         let loaded = Arc::new(loaded.map_err(|error| error.to_string())?);
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         if runs.len() >= RUNS_KEPT {
             runs.clear();
         }
-        runs.insert(run.clone(), Arc::clone(&loaded));
+        runs.insert(key, Arc::clone(&loaded));
         Ok(loaded)
     }
 
@@ -110,7 +122,7 @@ impl Exhibits for StoreExhibits {
     async fn exhibit(
         &self,
         run: &RunId,
-        position: u32,
+        (position, sample): (u32, u32),
         leaf: &Leaf,
         full: bool,
     ) -> Result<Option<Exhibit>, String> {
@@ -121,7 +133,7 @@ impl Exhibits for StoreExhibits {
         let key = (run.clone(), hash, shown.shrunk, form, full);
         let (mut messages, mut question, mut chosen) = (Vec::new(), None, Vec::new());
         if full {
-            let recorded = self.recorded(run).await?;
+            let recorded = self.recorded(run, sample).await?;
             let rendered = recorded.messages(&*self.store, position, shown).await;
             messages = rendered.map_err(|error| error.to_string())?;
             // The last message is the leaf's own; what stands before it is shared.

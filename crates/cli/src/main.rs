@@ -17,6 +17,7 @@ mod exit;
 mod leaf;
 mod log;
 mod output;
+mod panel;
 mod prepare;
 mod progress;
 mod trees;

@@ -11,6 +11,7 @@ mod order;
 pub(crate) mod questions;
 pub(crate) mod selection;
 pub(crate) mod sizes;
+pub(crate) mod tasks;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,9 +22,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use tribunal_core::{
-    BlobHash, Category, ContentKey, LeafTask, Rubric, RunSpec, SelectionMethod, Usage, Via,
-    canary::FIRST_POSITION,
-    ids::FieldHasher,
+    BlobHash, Category, Juror, Rubric, RunSpec, SelectionMethod, Via, Voting,
     run::{GradeOptions, Input, Planned},
 };
 use tribunal_evidence::{Counter, Vocabulary};
@@ -32,7 +31,7 @@ use tribunal_worker::{PromptSet, meter, prompt::Prompts};
 
 pub(crate) use self::begin::generation;
 use self::{
-    begin::{enqueue, record},
+    begin::record,
     evidence::{Assembled, Material, Texts},
     questions::Known,
     selection::Load,
@@ -44,6 +43,7 @@ use crate::{
     budget::BudgetArgs,
     config::{Config, judge::ResolvedJudge},
     estimate::Estimate,
+    panel::{Escalation, Panel},
 };
 
 /// Tokens that a reply takes, for fair shares between runs.
@@ -59,6 +59,8 @@ pub(crate) struct Prepared {
     pub(crate) new_tasks: u64,
     /// For categories whose leaves are decided without a call, the rule that does it.
     pub(crate) rules: BTreeMap<Category, String>,
+    /// What the first judge's votes do not decide, where a second one is to be asked about that.
+    pub(crate) escalation: Option<Escalation>,
 }
 
 /// A run before it is recorded: all of its blobs are in the store, its tasks are not.
@@ -74,6 +76,14 @@ pub(crate) struct Draft {
     /// Tokens of the leaves' own messages.
     pub(crate) sizes: LeafSizes,
     evidence: BTreeMap<Category, CategoryEvidence>,
+    /// How often its judge is asked about a leaf.
+    samples: u32,
+    /// The number of the first of its judge's samples.
+    first_sample: u32,
+    /// The place of its first task in the claim order.
+    first_order: u32,
+    /// The drafts of the judges beside the first one, in their order.
+    pub(crate) jurors: Vec<Draft>,
     /// Leaves in work at once, as far as is known.
     concurrency: usize,
     /// What counts the judge's tokens.
@@ -108,12 +118,12 @@ pub(crate) struct ChosenFiles {
 pub(crate) async fn prepare(
     inputs: &InputArgs,
     config: &Config,
-    judge: &ResolvedJudge,
+    panel: &Panel,
     budget: &BudgetArgs,
     store: &Arc<dyn Store>,
 ) -> anyhow::Result<Prepared> {
-    let draft = draft(inputs, config, judge, store).await?;
-    begin(draft, judge, budget, inputs.options.fresh, store).await
+    let draft = draft(inputs, config, panel, store).await?;
+    begin(draft, panel, budget, inputs.options.fresh, store).await
 }
 
 /// Records a drafted run with its budget and enqueues its tasks.
@@ -123,7 +133,7 @@ pub(crate) async fn prepare(
 /// The store's.
 pub(crate) async fn begin(
     mut draft: Draft,
-    judge: &ResolvedJudge,
+    panel: &Panel,
     budget: &BudgetArgs,
     fresh: bool,
     store: &Arc<dyn Store>,
@@ -132,37 +142,85 @@ pub(crate) async fn begin(
     let known = Known::of(store, &draft.spec.id(), fresh).await?;
     let begun = known.begun.is_some();
     // A run that goes on may do so under other limits of tokens.
-    let limited = judge.widest_limits().each().any(|(meter, _)| meter != Meter::Requests);
-    if !begun || limited {
-        let questions = questions::questions(&draft, judge, store, Some(known)).await?;
-        let (reply, _) = questions::reply(judge, questions::history(store, judge).await?);
-        let Estimate { calls, expected, .. } = Estimate::of(&questions.groups, reply);
-        let reused = Estimate::of(&questions.reused, reply).expected;
+    let limited = |judge: &ResolvedJudge| {
+        judge.widest_limits().each().any(|(meter, _)| meter != Meter::Requests)
+    };
+    if !begun || panel.judges().any(limited) {
+        let planned = planned(&draft, panel, store, &known).await?;
         // What was planned when it began stays.
-        let via = draft.via.unwrap_or_default();
-        let usage = match via {
-            Via::Live => expected,
-            Via::Batch => Usage { cached: 0, ..expected },
-        };
-        draft.spec.planned = (!begun).then_some(Planned { calls, usage, reused, via });
+        draft.spec.planned = (!begun).then_some(planned);
     }
     let record = record(&draft.spec, !fresh, store).await?;
     // Before the first task can be claimed.
     if let Some(via) = draft.via {
         store.set_via(&record.run.id, via).await?;
     }
-    budget.set(&record.run.id, judge.facts.prices.as_ref(), store).await?;
-    let new_tasks = enqueue(&draft, &record, store).await?;
-    let rules = draft.rules();
-    Ok(Prepared { record, spec: draft.spec, new_tasks, rules })
+    budget.set(&record.run.id, panel.price(), store).await?;
+    let new_tasks = tasks::enqueue(draft.all_tasks(), &record.run.id, &**store).await?;
+    let (rules, escalation) = (draft.rules(), Escalation::of(&draft));
+    Ok(Prepared { record, spec: draft.spec, new_tasks, rules, escalation })
+}
+
+/// What the run's calls are expected to take.
+async fn planned(
+    draft: &Draft,
+    panel: &Panel,
+    store: &Arc<dyn Store>,
+    known: &Known<'_>,
+) -> anyhow::Result<Planned> {
+    let via = draft.via.unwrap_or_default();
+    let (mut planned, mut cost) = (Planned { via, ..Planned::default() }, Some(0.0));
+    for (voter, (draft, judge)) in draft.voters().zip(panel.judges()).enumerate() {
+        let questions = questions::questions(draft, judge, store, Some(known.clone())).await?;
+        let (reply, _) = questions::reply(judge, questions::history(store, judge).await?);
+        let share = panel.share_asked(voter);
+        let estimate = Estimate::of(&questions.groups, reply).via(via).share(share);
+        planned.calls += estimate.calls;
+        planned.usage += estimate.expected;
+        planned.reused += Estimate::of(&questions.reused, reply).share(share).expected;
+        let price = judge.facts.prices.as_ref().map(|of| of.cost_via(via, &estimate.expected));
+        cost = cost.zip(price).map(|(cost, price)| cost + price);
+    }
+    planned.cost_usd = cost.filter(|_| panel.judges().count() > 1);
+    Ok(planned)
 }
 
 /// Reads the inputs and puts what a worker needs of them into the store; records no run.
 ///
 /// # Errors
 ///
-/// An input cannot be read or is not valid, or the store failed.
+/// An input cannot be read or is not valid, a calibration is of another judge, or the store failed.
 pub(crate) async fn draft(
+    inputs: &InputArgs,
+    config: &Config,
+    panel: &Panel,
+    store: &Arc<dyn Store>,
+) -> anyhow::Result<Draft> {
+    let mut draft = draft_of_judge(inputs, config, &panel.first, store).await?;
+    draft.samples = panel.samples;
+    draft.spec.samples = panel.samples;
+    let leaves = draft.rubric.leaf_count() as u32;
+    let mut before = panel.samples;
+    for (judge, samples) in &panel.others {
+        let mut own = draft_of_judge(inputs, config, judge, store).await?;
+        own.spec.canaries.clone_from(&draft.spec.canaries);
+        (own.samples, own.first_sample) = (*samples, before);
+        own.first_order = before.saturating_mul(leaves);
+        before += samples;
+        draft.spec.jurors.push(Juror {
+            judge: own.spec.judge.clone(),
+            samples: *samples,
+            evidence: own.spec.evidence.clone(),
+            selection: own.spec.selection.clone(),
+        });
+        draft.jurors.push(own);
+    }
+    draft.spec.voting = panel.voting(&draft.spec)?;
+    Ok(draft)
+}
+
+/// The draft of a run that this judge alone is asked in, once about each leaf.
+async fn draft_of_judge(
     inputs: &InputArgs,
     config: &Config,
     judge: &ResolvedJudge,
@@ -249,6 +307,9 @@ pub(crate) async fn draft(
         selection: evidence.iter().filter_map(|(c, e)| Some((*c, e.chosen?.method))).collect(),
         options,
         judge: judge.spec.clone(),
+        samples: 1,
+        jurors: Vec::new(),
+        voting: Voting::Majority,
         prompt_set: Input { name: set.name.clone(), hash: hashes[2] },
         max_prior_nodes: config.run.max_prior_nodes,
         require_evidence: config.run.require_evidence,
@@ -267,6 +328,10 @@ pub(crate) async fn draft(
         prompts,
         sizes,
         evidence,
+        samples: 1,
+        first_sample: 0,
+        first_order: 0,
+        jurors: Vec::new(),
         concurrency,
         counter,
         via: inputs.options.via,
@@ -284,6 +349,11 @@ fn load(rubric: &Rubric, category: Category) -> Load {
 // === impl Draft ===
 
 impl Draft {
+    /// The draft of each judge, the first one's before those of its jurors.
+    pub(crate) fn voters(&self) -> impl Iterator<Item = &Draft> {
+        std::iter::once(self).chain(&self.jurors)
+    }
+
     /// For categories whose leaves are decided without a call, the rule that does it.
     pub(crate) fn rules(&self) -> BTreeMap<Category, String> {
         let rules = self.evidence.iter();
@@ -304,139 +374,6 @@ impl Draft {
     /// The rubric without the cut at a greatest depth.
     pub(crate) fn whole(&self) -> &Rubric {
         self.uncut.as_ref().unwrap_or(&self.rubric)
-    }
-
-    /// A task for each leaf, in claim order, with the leaf's index in the rubric.
-    pub(crate) fn tasks(&self) -> impl Iterator<Item = (usize, LeafTask)> {
-        // Leaves of a category stand together: they share their prompt's prefix. So do those of a
-        // parent where they share their files, which are a longer prefix.
-        let mut groups: BTreeMap<Category, Vec<(usize, Category)>> = BTreeMap::new();
-        for (index, node) in self.rubric.leaves() {
-            if let Some(category) = node.category {
-                groups.entry(category).or_default().push((index, category));
-            }
-        }
-        for (category, leaves) in &mut groups {
-            if self.chosen(*category).is_some_and(|chosen| chosen.method.is_shared()) {
-                leaves.sort_by_key(|(index, _)| (self.rubric.nodes()[*index].parent(), *index));
-            }
-        }
-        let leaves = order::claim_order(groups.into_values().collect(), 2 * self.concurrency);
-        let context = self.context();
-        (0..).zip(leaves).map(move |(order, (index, category))| {
-            let node = &self.rubric.nodes()[index];
-            let shown = &self.evidence[&category];
-            let chosen = shown.chosen.map_or(0, |chosen| chosen.tokens);
-            let tokens = (shown.tokens + chosen) as u64 + self.sizes.own(index) + REPLY_TOKENS;
-            let task = LeafTask {
-                position: node.position(),
-                sample: 0,
-                id: node.id.clone(),
-                category,
-                content_key: self.content_key(index, category, shown, context[index]),
-                order,
-                estimated_tokens: u32::try_from(tokens).unwrap_or(u32::MAX),
-                rule: shown.rule.clone(),
-            };
-            (index, task)
-        })
-    }
-
-    /// A task for each canary: each goes with the first leaves of its category.
-    pub(crate) fn canary_tasks(&self) -> impl Iterator<Item = LeafTask> {
-        let mut first: BTreeMap<Category, u32> = BTreeMap::new();
-        let leaves = self.rubric.leaves().filter_map(|(_, node)| node.category);
-        let mut categories: Vec<Category> = leaves.collect();
-        categories.sort_unstable();
-        for (order, category) in (0..).zip(categories) {
-            first.entry(category).or_insert(order);
-        }
-        (FIRST_POSITION..).zip(&self.spec.canaries).map(move |(position, canary)| {
-            let shown = &self.evidence[&canary.category];
-            let chosen = shown.chosen.map_or(0, |chosen| chosen.tokens);
-            let mut hasher = FieldHasher::new("tribunal.canary/1");
-            hasher.field("category", canary.category.name().as_bytes());
-            hasher.field("requirements", canary.requirements.as_bytes());
-            hasher.field("evidence", shown.hash.as_bytes());
-            hasher.field("prompt_set", self.spec.prompt_set.hash.as_bytes());
-            hasher.field("judge", &self.spec.judge.identity());
-            LeafTask {
-                position,
-                sample: 0,
-                id: format!("canary-{}", position - FIRST_POSITION),
-                category: canary.category,
-                content_key: hasher.content_key(),
-                order: first.get(&canary.category).copied().unwrap_or_default(),
-                estimated_tokens: u32::try_from(shown.tokens + chosen).unwrap_or(u32::MAX),
-                rule: None,
-            }
-        })
-    }
-
-    /// For each node, the hash of the requirements of the nodes before it that a judge reads, in
-    /// their order: each is hashed once, so that a broad rubric takes no longer than a deep one.
-    fn context(&self) -> Vec<BlobHash> {
-        let nodes = self.rubric.nodes();
-        let step = |before: BlobHash, index: usize| {
-            let mut hasher = FieldHasher::new("tribunal.context/1");
-            hasher.field("before", before.as_bytes());
-            hasher.field("requirements", nodes[index].requirements.as_bytes()).finish()
-        };
-        let nothing = FieldHasher::new("tribunal.context/1").finish();
-        let mut context = vec![nothing; nodes.len()];
-        match self.spec.max_prior_nodes {
-            None => {
-                for index in 0..nodes.len() {
-                    let mut before = step(context[index], index);
-                    for child in self.rubric.children(index) {
-                        context[child] = before;
-                        before = step(before, child);
-                    }
-                }
-            }
-            Some(max) => {
-                for (index, _) in self.rubric.leaves() {
-                    let prior = self.rubric.prior_nodes(index, Some(max as usize));
-                    context[index] = prior.into_iter().fold(nothing, step);
-                }
-            }
-        }
-        context
-    }
-
-    /// Hash of everything that can change the leaf's verdict.
-    fn content_key(
-        &self,
-        index: usize,
-        category: Category,
-        shown: &CategoryEvidence,
-        context: BlobHash,
-    ) -> ContentKey {
-        let (spec, rubric, whole) = (&self.spec, &self.rubric, self.whole());
-        let node = &rubric.nodes()[index];
-        let mut hasher = FieldHasher::new("tribunal.leaf/1");
-        hasher.field("category", category.name().as_bytes());
-        hasher.field("requirements", node.requirements.as_bytes());
-        hasher.field("prior", context.as_bytes());
-        // What a cut node stands for is part of its question.
-        let cut = Some(node.position()).filter(|_| category == Category::Subtree);
-        if let Some(top) = cut.and_then(|position| whole.by_position(position)) {
-            for below in &whole.nodes()[top + 1..whole.end(top)] {
-                hasher.field("below", &(below.depth() - node.depth()).to_le_bytes());
-                hasher.field("weight", &below.weight.to_le_bytes());
-                hasher.field("category", below.category.map_or("", Category::name).as_bytes());
-                hasher.field("requirements", below.requirements.as_bytes());
-            }
-        }
-        hasher.field("evidence", shown.hash.as_bytes());
-        hasher.field("rule", shown.rule.as_deref().unwrap_or_default().as_bytes());
-        // Whether the prompt speaks of script and log, and what is done with quotes that do not exist.
-        hasher.field("code_only", &[u8::from(spec.options.code_only)]);
-        hasher.field("require_evidence", &[u8::from(spec.require_evidence)]);
-        hasher.field("prompt_set", spec.prompt_set.hash.as_bytes());
-        hasher.field("judge", &spec.judge.identity());
-        hasher.field("sample", &0_u32.to_le_bytes());
-        hasher.content_key()
     }
 }
 

@@ -12,7 +12,7 @@ use tribunal_store::{Progress, Store, StoreError, StoredVerdict};
 /// A run's canaries.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Canaries {
-    /// All of them.
+    /// All of them: each judge of a run is asked about each.
     pub planted: u64,
     /// Those answered right.
     pub passed: u64,
@@ -31,6 +31,8 @@ pub struct CanaryResult {
     pub category: Category,
     /// What was asked.
     pub requirements: String,
+    /// The judge that was asked, by its name in the config.
+    pub judge: String,
     /// The right score.
     pub expected: f64,
     /// The judge's; null without one.
@@ -52,13 +54,22 @@ pub async fn canaries(
     if spec.canaries.is_empty() {
         return Ok(None);
     }
-    let mut answers: BTreeMap<u32, StoredVerdict> = BTreeMap::new();
-    for stored in stored(store, run, spec.canaries.len()).await? {
-        answers.entry(stored.position).or_insert(stored);
+    let mut answers: BTreeMap<u32, Vec<StoredVerdict>> = BTreeMap::new();
+    for stored in stored(store, run, PAGE).await? {
+        answers.entry(stored.position).or_default().push(stored);
     }
-    let mut canaries = Canaries { planted: spec.canaries.len() as u64, ..Canaries::default() };
-    for (position, planted) in (canary::FIRST_POSITION..).zip(&spec.canaries) {
-        let answer = answers.remove(&position);
+    let planted = (canary::FIRST_POSITION..).zip(&spec.canaries).flat_map(|(position, planted)| {
+        let answers = answers.remove(&position).unwrap_or_default();
+        let answers: Vec<Option<StoredVerdict>> = match answers.is_empty() {
+            true => vec![None],
+            false => answers.into_iter().map(Some).collect(),
+        };
+        answers.into_iter().map(move |answer| (planted, answer))
+    });
+    let mut canaries = Canaries::default();
+    for (planted, answer) in planted {
+        canaries.planted += 1;
+        let judge = spec.judge_of(answer.as_ref().map_or(0, |stored| stored.sample));
         let verdict = answer.as_ref().and_then(|stored| stored.verdict.as_ref());
         let score = verdict.and_then(|verdict| verdict.outcome.score());
         let count = match score {
@@ -72,6 +83,7 @@ pub async fn canaries(
         canaries.results.push(CanaryResult {
             category: planted.category,
             requirements: planted.requirements.clone(),
+            judge: judge.name.clone(),
             expected: planted.expected,
             score,
             explanation: said.or(missing.map(|(_, error)| error.clone())).unwrap_or_default(),

@@ -6,16 +6,17 @@
 use std::path::Path;
 
 use tribunal_core::{
-    Node, Outcome, Prices, Rubric, RunId, RunSpec, UngradedReason, VerdictSource,
-    rubric::parse::RubricError, score::TreeScores,
+    Node, Outcome, Prices, Rubric, RunId, RunSpec, VerdictSource, rubric::parse::RubricError,
+    score::TreeScores,
 };
 use tribunal_store::{RunRecord, RunTotals, Store, StoreError};
 
 use crate::{
-    bill::Bill,
+    bill::{Bill, Pricing},
     canary::{Canaries, canaries},
     document::{CallCounts, GradeDocument, GradeState, OutcomeCounts},
     summary::{NoCodeDevelopment, ScoreSummary, graded_part},
+    votes::{self, VoteCounts},
 };
 
 /// How to read a run.
@@ -68,17 +69,16 @@ pub struct Collected {
     counts: OutcomeCounts,
     pub(crate) totals: RunTotals,
     canaries: Option<Canaries>,
+    votes: Option<VoteCounts>,
     state: GradeState,
-    prices: Option<Prices>,
+    pricing: Pricing,
     pub(crate) config: serde_json::Value,
     pub(crate) verdict_page: usize,
 }
 
-const PENDING: Outcome = Outcome::Ungraded { reason: UngradedReason::Pending };
-
 /// Reads a run's spec, rubric and outcomes from the store, and scores the tree.
 ///
-/// Where a leaf is judged more than once, its first sample counts.
+/// Where a leaf has several votes, what they come to counts.
 ///
 /// # Errors
 ///
@@ -99,7 +99,8 @@ pub async fn collect(
     // Progress first: a leaf that is answered in between makes the scores newer than the state,
     // and never a state `complete` over a leaf that was still missing.
     let progress = store.progress(run).await?;
-    let outcomes = outcomes(store, run, &rubric, options.outcome_page).await?;
+    let (outcomes, votes) =
+        votes::outcomes(store, run, (&spec, &rubric), options.outcome_page).await?;
     let totals = store.totals(run).await?;
     let canaries = canaries(store, run, &spec).await?;
 
@@ -113,11 +114,12 @@ pub async fn collect(
     let state = GradeState::of(
         record.state,
         &progress,
-        u64::from(summary.root.leaves),
+        u64::from(summary.root.leaves) * u64::from(spec.ballot().votes()),
         summary.root.coverage,
         options.coverage_floor,
         options.interrupted,
     );
+    let pricing = if spec.jurors.is_empty() { Pricing::Unknown } else { Pricing::Recorded };
     Ok(Collected {
         record,
         spec,
@@ -128,34 +130,12 @@ pub async fn collect(
         counts,
         totals,
         canaries,
+        votes,
         state,
-        prices: None,
+        pricing,
         config: serde_json::Value::Null,
         verdict_page: options.verdict_page.max(1),
     })
-}
-
-/// The outcome of each node of `rubric` that is a leaf; pending where the store has none.
-async fn outcomes(
-    store: &dyn Store,
-    run: &RunId,
-    rubric: &Rubric,
-    page: usize,
-) -> Result<Vec<Outcome>, StoreError> {
-    let mut outcomes = vec![PENDING; rubric.nodes().len()];
-    let mut after = None;
-    loop {
-        let tasks = store.outcomes(run, after, page.max(1)).await?;
-        let Some(last) = tasks.last() else {
-            return Ok(outcomes);
-        };
-        after = Some((last.position, last.sample));
-        for task in tasks.iter().filter(|task| task.sample == 0) {
-            if let Some(index) = rubric.by_position(task.position) {
-                outcomes[index] = task.outcome;
-            }
-        }
-    }
 }
 
 fn count(rubric: &Rubric, outcomes: &[Outcome], totals: &RunTotals) -> OutcomeCounts {
@@ -226,17 +206,25 @@ impl Collected {
 
     /// What the run has cost, in US dollars; `None` where nobody knows the prices.
     pub fn cost_usd(&self) -> Option<f64> {
-        self.prices.as_ref().map(|prices| self.totals.cost_usd(prices))
+        self.pricing.cost_usd(&self.totals)
     }
 
     /// The bill.
     pub fn bill(&self) -> Bill {
-        Bill::new(&self.totals, self.spec.planned.as_ref(), self.prices.as_ref())
+        Bill::new(&self.totals, self.spec.planned.as_ref(), self.pricing)
     }
 
-    /// Says what the model's tokens cost: prices are the config's to know.
+    /// Says what the model's tokens cost: prices are the config's to know. Where several judges have
+    /// prices of their own, what each call cost was recorded with it, and this changes nothing.
     pub fn set_prices(&mut self, prices: Option<Prices>) {
-        self.prices = prices;
+        if self.pricing != Pricing::Recorded {
+            self.pricing = prices.map_or(Pricing::Unknown, Pricing::PerToken);
+        }
+    }
+
+    /// How far the votes agree; `None` where every leaf has one.
+    pub fn votes(&self) -> Option<&VoteCounts> {
+        self.votes.as_ref()
     }
 
     /// Says which config the run is collected under, without secrets: the config is the caller's.
@@ -275,6 +263,7 @@ impl Collected {
             summary: self.summary.clone(),
             outcomes: self.counts.clone(),
             canaries: self.canaries.clone(),
+            votes: self.votes,
             calls: CallCounts::from(&self.totals),
             tokens: self.totals.usage,
             cost_usd: self.cost_usd(),

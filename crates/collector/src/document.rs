@@ -9,7 +9,7 @@ use serde::Serialize;
 use tribunal_core::{RunId, RunState, UngradedReason, Usage};
 use tribunal_store::{Progress, RunTotals};
 
-use crate::{bill::Bill, canary::Canaries, summary::ScoreSummary};
+use crate::{bill::Bill, canary::Canaries, summary::ScoreSummary, votes::VoteCounts};
 
 /// The document of `grade` and `collect`.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -32,6 +32,8 @@ pub struct GradeDocument {
     /// Leaves with known answers that the judge was asked about beside the rubric's; null where none
     /// was planted.
     pub canaries: Option<Canaries>,
+    /// How far the votes agree; null where every leaf has one.
+    pub votes: Option<VoteCounts>,
     /// Calls, whatever came of them.
     pub calls: CallCounts,
     /// Tokens of all calls.
@@ -67,9 +69,9 @@ pub enum GradeState {
 pub struct OutcomeCounts {
     /// Leaves with a score.
     pub graded: u64,
-    /// Graded leaves that a rule decided, without a call.
+    /// Graded leaves, or votes where leaves have several, that a rule decided, without a call.
     pub by_rule: u64,
-    /// Graded leaves whose verdict an earlier run made.
+    /// Graded leaves, or votes where leaves have several, whose verdict an earlier run made.
     pub reused: u64,
     /// Leaves without a score, by reason.
     pub ungraded: BTreeMap<UngradedReason, u64>,

@@ -20,6 +20,7 @@ pub mod summary;
 pub mod table;
 pub mod text;
 pub mod tree;
+pub mod votes;
 
 pub use canary::{Canaries, CanaryResult, canaries, progress_of_leaves};
 pub use collect::{CollectError, CollectOptions, Collected, collect};
@@ -30,3 +31,4 @@ pub use summary::{NoCodeDevelopment, NodeScore, ScoreSummary, graded_part};
 pub use table::{closing_table, score_table};
 pub use text::{TextStyle, duration, percent, sanitize, sanitize_line, thousands};
 pub use tree::{TreeLine, draw_tree, scored_tree};
+pub use votes::VoteCounts;

@@ -135,12 +135,38 @@ pub struct ResultsRow {
     /// The score of each requirement type; null where no paper has a leaf of it, and in a table
     /// by category.
     pub by_category: BTreeMap<Category, Option<Estimate>>,
+    /// The score as humans would give it, by what is known of the judge's errors; null without a
+    /// calibration.
+    pub corrected: Option<CorrectedScore>,
+    /// The trees of its complete seeds, each by its source.
+    #[serde(skip)]
+    pub trees: Vec<String>,
     /// All seeds, complete or not.
     pub seeds: usize,
     /// The mean over papers of each complete seed.
     pub per_seed: BTreeMap<String, SeedMean>,
     /// In a table by elapsed time, on each agent's last row: when its curve has come to rest.
     pub plateau: Option<Plateau>,
+}
+
+/// A row's score, corrected for the judge's errors.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum CorrectedScore {
+    /// The corrected score.
+    Estimate {
+        /// The score that humans would give.
+        estimate: f64,
+        /// Lower end of its 95% interval, the error of the judge's rates included.
+        low: f64,
+        /// Upper end of it.
+        high: f64,
+    },
+    /// There is none.
+    Refused {
+        /// Why.
+        refused: String,
+    },
 }
 
 /// A seed's mean over its papers.
@@ -183,6 +209,8 @@ pub enum NoteKind {
     CarriedForward,
     /// The best seed of each paper counts.
     BestOf,
+    /// A row whose score could not be corrected, or the correction of which proves nothing.
+    Correction,
     /// Trees of one paper that differ in their leaves.
     UnlikeTrees,
 }
@@ -335,6 +363,7 @@ impl NoteKind {
             NoteKind::Excluded => "left out",
             NoteKind::CarriedForward => "carried forward",
             NoteKind::BestOf => "best of seeds",
+            NoteKind::Correction => "correction",
             NoteKind::UnlikeTrees => "unlike trees",
         }
     }

@@ -222,6 +222,22 @@ fn facts(collected: &Collected, style: TextStyle) -> Table {
     }
     table.add_row(["outcomes", &outcomes]);
 
+    if let Some(votes) = collected.votes() {
+        let mut said = format!(
+            "{} a leaf, by {}: {} leaves of one mind, {} divided",
+            votes.per_leaf,
+            votes.counted,
+            thousands(votes.unanimous),
+            thousands(votes.divided)
+        );
+        for (count, what) in [(votes.tied, "tied"), (votes.sent_on, "sent on")] {
+            if count > 0 {
+                let _ = write!(said, ", {} {what}", thousands(count));
+            }
+        }
+        table.add_row(["votes", &said]);
+    }
+
     let totals = collected.totals();
     let calls = format!(
         "{} judge, {} rank, {} repair; {} rejected, {} failed",

@@ -15,6 +15,7 @@ pub mod run;
 pub mod score;
 pub mod task;
 pub mod verdict;
+pub mod vote;
 
 pub use category::Category;
 pub use failure::FailureClass;
@@ -25,3 +26,4 @@ pub use run::{JudgeSpec, ReplyForm, RunSpec, RunState, SelectionMethod};
 pub use score::Score;
 pub use task::LeafTask;
 pub use verdict::{Attempt, CallKind, Outcome, UngradedReason, Usage, Verdict, VerdictSource, Via};
+pub use vote::{Ballot, Juror, Voting};

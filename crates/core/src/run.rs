@@ -14,6 +14,7 @@ use crate::{
     ids::{BlobHash, FieldHasher, RunId},
     rubric::Rubric,
     verdict::{Usage, Via},
+    vote::{Juror, Voting},
 };
 
 /// The base URL that stands for the simulated judge inside the same process.
@@ -124,6 +125,15 @@ pub struct RunSpec {
     pub options: GradeOptions,
     /// The judge.
     pub judge: JudgeSpec,
+    /// How often it is asked about each leaf.
+    #[serde(default = "once")]
+    pub samples: u32,
+    /// Judges beside it, each of which votes on the leaves too.
+    #[serde(default)]
+    pub jurors: Vec<Juror>,
+    /// What the votes on a leaf come to.
+    #[serde(default)]
+    pub voting: Voting,
     /// The prompt set's name and the blob with its files.
     pub prompt_set: Input,
     /// How many of the nodes before a leaf are shown with it; all when `None`.
@@ -141,8 +151,13 @@ pub struct RunSpec {
     pub planned: Option<Planned>,
 }
 
+/// One sample, where a spec does not say.
+fn once() -> u32 {
+    1
+}
+
 /// What a run was expected to take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Planned {
     /// Calls, each answered at the first try.
     pub calls: u64,
@@ -154,6 +169,10 @@ pub struct Planned {
     /// How the questions were to reach the judge.
     #[serde(default)]
     pub via: Via,
+    /// What the calls were expected to cost, in US dollars, where several judges have prices of their
+    /// own; `None` where one price says it all, or none is known.
+    #[serde(default)]
+    pub cost_usd: Option<f64>,
 }
 
 /// What workers may do with a run.
@@ -201,6 +220,18 @@ impl RunSpec {
         hasher.field("judge", &self.judge.identity());
         hasher.field("prompt_set", self.prompt_set.hash.as_bytes());
         hasher.field("prior", format!("{:?}", self.max_prior_nodes).as_bytes());
+        // A run of one vote a leaf has the id that it had before there were votes.
+        if !self.ballot().is_single() {
+            hasher.field("samples", &self.samples.to_le_bytes());
+            for juror in &self.jurors {
+                hasher.field("juror", &juror.judge.identity());
+                hasher.field("samples", &juror.samples.to_le_bytes());
+                for (category, evidence) in &juror.evidence {
+                    hasher.field(category.name(), evidence.as_bytes());
+                }
+            }
+            hasher.field("voting", &serde_json::to_vec(&self.voting).unwrap_or_default());
+        }
         hasher.finish()
     }
 

@@ -61,6 +61,8 @@ pub enum UngradedReason {
     Pending,
     /// A graded file marks the leaf's score as not valid.
     InvalidScore,
+    /// Its votes are even. No vote is recorded with this: it is what several come to.
+    Tied,
 }
 
 /// Who decided a verdict.
@@ -289,7 +291,7 @@ impl Outcome {
 
 impl UngradedReason {
     /// Every reason, in the order used by tables.
-    pub const ALL: [UngradedReason; 13] = [
+    pub const ALL: [UngradedReason; 14] = [
         UngradedReason::Refused,
         UngradedReason::ContextOverflow,
         UngradedReason::Unparseable,
@@ -303,6 +305,7 @@ impl UngradedReason {
         UngradedReason::Internal,
         UngradedReason::Pending,
         UngradedReason::InvalidScore,
+        UngradedReason::Tied,
     ];
 
     /// The name in the store, in files and in logs.
@@ -321,6 +324,7 @@ impl UngradedReason {
             UngradedReason::Internal => "internal",
             UngradedReason::Pending => "pending",
             UngradedReason::InvalidScore => "invalid_score",
+            UngradedReason::Tied => "tied",
         }
     }
 

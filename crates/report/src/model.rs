@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use tribunal_audit::calibration::CorrectedRoot;
-use tribunal_collector::{GradeDocument, ScoreSummary};
+use tribunal_collector::{GradeDocument, ScoreSummary, votes::CastVote};
 use tribunal_core::{
     Attempt, Node, Outcome, Rubric, RunSpec, UngradedReason, Verdict,
     score::TreeScores,
@@ -50,7 +50,7 @@ pub struct RunFacts {
     pub corrected: Option<CorrectedRoot>,
 }
 
-/// What is known of a leaf: that of its first sample counts.
+/// What is known of a leaf: what its votes come to, and what the one that speaks for it says.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Leaf {
     /// The score in [0, 1]; `None` where there is none.
@@ -77,8 +77,8 @@ pub struct Leaf {
     pub model: String,
     /// When the verdict was made, RFC 3339.
     pub graded_at: Option<String>,
-    /// Every sample, this one included; empty where only one was asked for.
-    pub votes: Vec<Vote>,
+    /// Every vote; empty where only one was asked for.
+    pub votes: Vec<CastVote>,
     /// What people said of it, beside the judge.
     pub labels: Vec<Label>,
     /// The calls, in order.
@@ -90,19 +90,6 @@ pub struct Leaf {
     pub shown: Option<Shown>,
     /// What the judge was shown, where it was asked for.
     pub exhibit: Option<Exhibit>,
-}
-
-/// One sample's verdict.
-#[derive(Clone, Debug, Serialize)]
-pub struct Vote {
-    /// 0-based sample.
-    pub sample: u32,
-    /// Its score.
-    pub score: Option<f64>,
-    /// Why there is none.
-    pub reason: Option<UngradedReason>,
-    /// In a sentence or two.
-    pub explanation: String,
 }
 
 /// One call over HTTP.

@@ -50,6 +50,8 @@ pub struct BatchRecord {
     pub id: BatchId,
     /// The run that all its questions are of.
     pub run: RunId,
+    /// The number of the run's judge that all its questions are for, as it was opened with.
+    pub voter: u32,
     /// The provider's name for it; `None` until it is known that the provider has it.
     pub remote: Option<String>,
     /// Questions in it that have no reply yet.
@@ -86,11 +88,12 @@ pub trait Batches: Send + Sync {
     /// Sets how a run's questions reach the judge, from the next claim on. A new run's go live.
     async fn set_via(&self, run: &RunId, via: Via) -> Result<(), StoreError>;
 
-    /// Opens a batch of a run, held by the worker for `ttl`. Idempotent by its id.
+    /// Opens a batch `of` a run, for one of its judges, whose number is the caller's; the worker holds
+    /// it for `ttl`. Idempotent by its id.
     async fn open_batch(
         &self,
         batch: BatchId,
-        run: &RunId,
+        of: (&RunId, u32),
         worker: WorkerId,
         ttl: Duration,
     ) -> Result<(), StoreError>;

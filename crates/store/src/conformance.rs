@@ -302,7 +302,8 @@ fn attempt(class: Option<FailureClass>) -> Attempt {
         latency_ms: 1200,
         usage: Usage { input: 1000, cached: 800, output: 50 },
         endpoint: "https://judge/v1".to_owned(),
-        cost_usd: Some(0.001_25),
+        // 2⁻⁹: its sums are exact, in whatever order an engine adds them up.
+        cost_usd: Some(0.001_953_125),
         possible: None,
     }
 }

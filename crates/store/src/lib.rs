@@ -19,7 +19,7 @@ mod record;
 mod share;
 pub mod sqlite;
 pub mod store;
-mod totals;
+pub mod totals;
 mod url;
 
 pub use batches::{Answered, BatchRecord, BatchReply, Batches, PostOutcome, Posting};
@@ -38,8 +38,9 @@ pub use quota::{
 pub use share::Weight;
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
-    Claim, CompleteOutcome, Completion, FailOutcome, Failure, Held, KindTotals, MAX_DEAD_WORKERS,
-    MAX_LOST_LEASES, NewRun, Progress, Pruned, Reusable, RunRecord, RunTotals, Store,
-    StoredVerdict, TaskOutcome,
+    Claim, CompleteOutcome, Completion, FailOutcome, Failure, Held, MAX_DEAD_WORKERS,
+    MAX_LOST_LEASES, NewRun, Progress, Pruned, Reusable, RunRecord, Store, StoredVerdict,
+    TaskOutcome,
 };
+pub use totals::{KindTotals, RunTotals};
 pub use url::{existing, init, open, shown_url};

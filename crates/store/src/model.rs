@@ -25,8 +25,9 @@ use crate::{
     share::{Weight, used_tokens},
     store::{
         Claim, CompleteOutcome, Completion, FailOutcome, Failure, Held, NewRun, Progress, Pruned,
-        RunRecord, RunTotals, Store, StoredVerdict, TaskOutcome,
+        RunRecord, Store, StoredVerdict, TaskOutcome,
     },
+    totals::RunTotals,
 };
 
 mod batches;

@@ -25,8 +25,9 @@ use crate::{
     share::Weight,
     store::{
         Claim, CompleteOutcome, Completion, FailOutcome, Failure, Held, NewRun, Progress, Pruned,
-        Reusable, RunRecord, RunTotals, Store, StoredVerdict, TaskOutcome,
+        Reusable, RunRecord, Store, StoredVerdict, TaskOutcome,
     },
+    totals::RunTotals,
 };
 
 mod batches;

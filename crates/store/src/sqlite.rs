@@ -27,8 +27,9 @@ use crate::{
     share::Weight,
     store::{
         Claim, CompleteOutcome, Completion, FailOutcome, Failure, Held, NewRun, Progress, Pruned,
-        RunRecord, RunTotals, Store, StoredVerdict, TaskOutcome,
+        RunRecord, Store, StoredVerdict, TaskOutcome,
     },
+    totals::RunTotals,
 };
 
 mod ballast;

@@ -19,9 +19,8 @@ use crate::{
     label::{Label, NewLabel},
     quota::{QuotaAsk, QuotaGrant, QuotaPool, QuotaReport, QuotaView},
     share::Weight,
+    totals::RunTotals,
 };
-
-pub use crate::totals::{KindTotals, RunTotals};
 
 /// A run to be recorded.
 #[derive(Clone, Debug)]

@@ -1,16 +1,16 @@
-//! What a run has cost: calls and tokens by what they were for.
+//! What a run has used and cost: calls by kind, tokens, verdicts by who decided.
 //!
-//! Owns the sums as every engine gives them, and what they come to in US dollars.
+//! Owns the sums and how charges for calls of unknown outcome enter them. Engines add up.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tribunal_core::{CallKind, Prices, Usage};
+use tribunal_core::{CallKind, Prices, Usage, Via};
 
 use crate::budget::{Amount, Spending};
 
 /// Calls of one kind, whatever came of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct KindTotals {
     /// How many.
     pub calls: u64,
@@ -19,10 +19,13 @@ pub struct KindTotals {
     /// Those of them that went through the batch API.
     #[serde(default)]
     pub batched: Usage,
+    /// What they cost by the prices known when they were made, in US dollars; `None` where that of any
+    /// is not known, or where there is none.
+    pub cost_usd: Option<f64>,
 }
 
 /// What a run has cost so far, every attempt counted, whatever came of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunTotals {
     /// Calls with a usable reply, for verdicts.
     pub judge_calls: u64,
@@ -52,6 +55,30 @@ pub struct RunTotals {
     pub spending: Option<Spending>,
 }
 
+// === impl KindTotals ===
+
+impl KindTotals {
+    /// Calls that all went this way.
+    pub(crate) fn of(via: Via, calls: u64, usage: Usage, cost_usd: Option<f64>) -> KindTotals {
+        let batched = match via {
+            Via::Live => Usage::default(),
+            Via::Batch => usage,
+        };
+        KindTotals { calls, usage, batched, cost_usd }
+    }
+
+    /// Counts these calls too.
+    pub(crate) fn add(&mut self, more: KindTotals) {
+        self.cost_usd = match self.calls {
+            0 => more.cost_usd,
+            _ => self.cost_usd.zip(more.cost_usd).map(|(own, more)| own + more),
+        };
+        self.calls += more.calls;
+        self.usage += more.usage;
+        self.batched += more.batched;
+    }
+}
+
 // === impl RunTotals ===
 
 impl RunTotals {
@@ -62,10 +89,25 @@ impl RunTotals {
         batched
     }
 
+    /// What the run has cost in US dollars by the prices known when each call was made, which judges
+    /// with prices of their own need; `None` where one was not known.
+    pub fn recorded_usd(&self) -> Option<f64> {
+        Some(self.charged_usd(self.calls_usd()?))
+    }
+
+    /// The same without what was charged for calls of unknown outcome.
+    pub fn calls_usd(&self) -> Option<f64> {
+        self.by_kind.values().try_fold(0.0, |sum, of| Some(sum + of.cost_usd?))
+    }
+
     /// What the run has cost in US dollars: its calls, and what was reserved for those of unknown
     /// outcome, which only a run with a budget counts.
     pub fn cost_usd(&self, prices: &Prices) -> f64 {
-        let known = prices.cost_mixed(&self.usage, &self.batched());
+        self.charged_usd(prices.cost_mixed(&self.usage, &self.batched()))
+    }
+
+    /// What is charged, where that is more than what is known to have been used.
+    fn charged_usd(&self, known: f64) -> f64 {
         let charged = self.spending.map_or(0.0, |spending| spending.spent.usd());
         // Each call's charge is rounded up to a millionth: that much is no call.
         let calls: u64 = self.by_kind.values().map(|totals| totals.calls).sum();

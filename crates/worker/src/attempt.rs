@@ -221,6 +221,11 @@ impl Turn<'_> {
         self.verdict(outcome, source, rationale, self.asker.run.run.spec.judge.model.clone(), None)
     }
 
+    /// Which of its judge's votes on the leaf this is, from 0.
+    fn vote(&self) -> u32 {
+        self.asker.run.run.spec.ballot().own_sample(self.claim.task.sample)
+    }
+
     /// The verdict of another run with the same content key, as this leaf's.
     fn reused(&self, reusable: &Reusable) -> End {
         let Reusable { run, verdict } = reusable;

@@ -83,6 +83,8 @@ pub(crate) struct Batcher {
 struct OpenBatch {
     id: BatchId,
     run: RunId,
+    /// Which of the run's judges its questions are for.
+    voter: usize,
     route: Arc<Route>,
     lines: Vec<BatchLine>,
     bytes: usize,
@@ -104,10 +106,12 @@ struct Closed {
     opened_ms: i64,
 }
 
-/// Gives the context of a run.
-pub(crate) type Contexts = dyn Fn(RunId) -> Pin<Box<dyn Future<Output = Result<Arc<RunContext>, ContextError>> + Send>>
-    + Send
-    + Sync;
+/// The context of a run for one of its judges, once it is loaded.
+pub(crate) type Context =
+    Pin<Box<dyn Future<Output = Result<Arc<RunContext>, ContextError>> + Send>>;
+
+/// Gives the context of a run for the judge with this number.
+pub(crate) type Contexts = dyn Fn(RunId, usize) -> Context + Send + Sync;
 
 // === impl Batcher ===
 
@@ -152,7 +156,8 @@ impl Batcher {
         posting: Posting,
         line: BatchLine,
     ) -> Result<PostOutcome, StoreError> {
-        let batch = self.place(run, line.bytes()).await?;
+        let voter = run.run.spec.ballot().voter(posting.sample);
+        let batch = self.place(run, voter, line.bytes()).await?;
         let posting = Posting { batch, ..posting };
         let outcome = again(|| self.store.post(self.worker, vec![posting.clone()])).await;
         let outcome = outcome.map(|outcomes| outcomes.first().copied());
@@ -175,15 +180,17 @@ impl Batcher {
         Ok(outcome?.unwrap_or(PostOutcome::Fenced))
     }
 
-    /// A batch of the run that has room for so many bytes more.
+    /// A batch of the run for this judge that has room for so many bytes more.
     async fn place(
         self: &Arc<Self>,
         run: &RunContext,
+        voter: usize,
         bytes: usize,
     ) -> Result<BatchId, StoreError> {
         let id = &run.run.id;
         let mut open = self.open.lock().await;
-        let mut at = open.iter().position(|open| open.run == *id && !open.full);
+        let alike = |open: &OpenBatch| open.run == *id && open.voter == voter && !open.full;
+        let mut at = open.iter().position(alike);
         if let Some(found) = at.filter(|at| !open[*at].has_room(bytes, &self.policy)) {
             open[found].full = true;
             if open[found].posting == 0 {
@@ -197,10 +204,12 @@ impl Batcher {
             None => {
                 let batch = BatchId::from_bytes(rand::random());
                 self.busy().insert(batch);
-                again(|| self.store.open_batch(batch, id, self.worker, self.hold)).await?;
+                let of = (id, u32::try_from(voter).unwrap_or(u32::MAX));
+                again(|| self.store.open_batch(batch, of, self.worker, self.hold)).await?;
                 open.push(OpenBatch {
                     id: batch,
                     run: id.clone(),
+                    voter,
                     route: Arc::clone(run.routes.first()),
                     lines: Vec::new(),
                     bytes: 0,

@@ -16,7 +16,9 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tribunal_core::{FailureClass, RunId, RunState, WorkerId, event::Event, ids::TaskKey};
+use tribunal_core::{
+    Ballot, FailureClass, RunId, RunSpec, RunState, WorkerId, event::Event, ids::TaskKey,
+};
 use tribunal_store::{Claim, Store, StoreError};
 
 use self::rota::Rota;
@@ -25,7 +27,7 @@ use crate::{
     batcher::{BatchPolicy, Batcher},
     outbox::{self, Finished, Leases},
     provider::ResolveEndpoints,
-    recorded::ContextError,
+    recorded::{self, ContextError},
     retry::{RetryBudget, RetryPolicy},
     route::Providers,
     run_context::RunContext,
@@ -110,7 +112,14 @@ struct Shared {
     stored: Arc<Notify>,
     providers: Providers,
     batcher: Arc<Batcher>,
-    runs: std::sync::Mutex<BTreeMap<RunId, Arc<OnceCell<Arc<RunContext>>>>>,
+    runs: std::sync::Mutex<BTreeMap<RunId, Arc<OnceCell<Panel>>>>,
+}
+
+/// A run with what is held for each of its judges.
+struct Panel {
+    spec: RunSpec,
+    /// The first judge before its jurors.
+    contexts: Vec<OnceCell<Arc<RunContext>>>,
 }
 
 // === impl Pool ===
@@ -173,9 +182,9 @@ impl Pool {
         let contexts = Arc::clone(shared);
         let batches = tokio::spawn(Arc::clone(&shared.batcher).run(
             scope.runs.clone(),
-            Arc::new(move |run| {
+            Arc::new(move |run, voter| {
                 let shared = Arc::clone(&contexts);
-                Box::pin(async move { shared.context(&run).await })
+                Box::pin(async move { shared.context(&run, |_| voter).await })
             }),
         ));
         let attempts = TaskTracker::new();
@@ -336,7 +345,8 @@ impl Shared {
         };
         self.events.event(Event::Claimed { task: key });
         let attempted = async {
-            let run = self.context(&claim.run).await?;
+            let sample = claim.task.sample;
+            let run = self.context(&claim.run, |ballot| ballot.voter(sample)).await?;
             let (policy, budget) = (&self.config.retry, &self.budget);
             let events = &*self.events;
             let drain = &self.shutdown.drain;
@@ -360,20 +370,35 @@ impl Shared {
         })
     }
 
-    /// The run's context, loaded once.
-    async fn context(&self, run: &RunId) -> Result<Arc<RunContext>, ContextError> {
+    /// The run's context for one of its judges, loaded once.
+    async fn context(
+        &self,
+        run: &RunId,
+        voter: impl FnOnce(&Ballot<'_>) -> usize,
+    ) -> Result<Arc<RunContext>, ContextError> {
         let cell = {
             let mut runs = self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             Arc::clone(runs.entry(run.clone()).or_default())
         };
+        let panel = async || {
+            let spec = recorded::spec(&*self.store, run).await?;
+            let contexts = (0..=spec.jurors.len()).map(|_| OnceCell::new()).collect();
+            Ok::<Panel, ContextError>(Panel { spec, contexts })
+        };
+        let panel = cell.get_or_try_init(panel).await?;
+        let voter = voter(&panel.spec.ballot());
+        let Some(context) = panel.contexts.get(voter) else {
+            return Err(ContextError::Unusable(format!("run {run} has no judge number {voter}")));
+        };
         let load = async || {
-            let context = RunContext::load(Arc::clone(&self.store), run.clone(), |spec| {
+            let (store, spec) = (Arc::clone(&self.store), panel.spec.clone().of_voter(voter));
+            let loaded = RunContext::load(store, run.clone(), spec, |spec| {
                 let endpoints = self.endpoints.endpoints(&spec.judge)?;
                 self.providers.get(endpoints, &spec.judge.model, (&self.store, self.worker))
             });
-            context.await.map(Arc::new)
+            loaded.await.map(Arc::new)
         };
-        cell.get_or_try_init(load).await.cloned()
+        context.get_or_try_init(load).await.cloned()
     }
 
     /// Lets go of what is held of a run that has nothing left to do.

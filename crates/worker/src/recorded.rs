@@ -48,18 +48,41 @@ pub enum ContextError {
 // === impl RecordedRun ===
 
 impl RecordedRun {
-    /// Loads the run.
+    /// Loads the run as its first judge sees it.
     ///
     /// # Errors
     ///
     /// The store's; or the run's record cannot be used with this version.
     pub async fn load(store: &dyn Store, id: RunId) -> Result<RecordedRun, ContextError> {
-        let record = store.run(&id).await?;
-        let spec: RunSpec = json(store, record.run.spec).await?;
-        if spec.schema != RunSpec::SCHEMA {
-            let (found, known) = (&spec.schema, RunSpec::SCHEMA);
-            return Err(unusable(&id, format!("its spec is {found}; this tribunal knows {known}")));
-        }
+        let spec = spec(store, &id).await?;
+        RecordedRun::of_spec(store, id, spec).await
+    }
+
+    /// Loads the run as the judge of this sample sees it.
+    ///
+    /// # Errors
+    ///
+    /// The store's; or the run's record cannot be used with this version.
+    pub async fn load_for(
+        store: &dyn Store,
+        id: RunId,
+        sample: u32,
+    ) -> Result<RecordedRun, ContextError> {
+        let spec = spec(store, &id).await?;
+        let voter = spec.ballot().voter(sample);
+        RecordedRun::of_spec(store, id, spec.of_voter(voter)).await
+    }
+
+    /// Loads what the spec names.
+    ///
+    /// # Errors
+    ///
+    /// The store's; or the run's record cannot be used with this version.
+    pub(crate) async fn of_spec(
+        store: &dyn Store,
+        id: RunId,
+        spec: RunSpec,
+    ) -> Result<RecordedRun, ContextError> {
         let bytes = store.blob(spec.rubric.hash).await?;
         let parsed = Rubric::parse(&spec.rubric.name, &bytes).map_err(|e| unusable(&id, e))?;
         let uncut = spec.options.uncut(&parsed);
@@ -193,6 +216,21 @@ impl RecordedRun {
     }
 }
 
+/// The run's spec.
+///
+/// # Errors
+///
+/// The store's; or it is not one that this version knows.
+pub(crate) async fn spec(store: &dyn Store, id: &RunId) -> Result<RunSpec, ContextError> {
+    let record = store.run(id).await?;
+    let spec: RunSpec = json(store, record.run.spec).await?;
+    if spec.schema != RunSpec::SCHEMA {
+        let (found, known) = (&spec.schema, RunSpec::SCHEMA);
+        return Err(unusable(id, format!("its spec is {found}; this tribunal knows {known}")));
+    }
+    Ok(spec)
+}
+
 /// Evidence as a judge is shown it; with `shrunk`, in about half the tokens.
 ///
 /// # Errors
@@ -218,7 +256,7 @@ fn unusable(id: &RunId, what: impl std::fmt::Display) -> ContextError {
     ContextError::Unusable(format!("run {id}: {what}"))
 }
 
-pub(crate) async fn json<T: serde::de::DeserializeOwned>(
+async fn json<T: serde::de::DeserializeOwned>(
     store: &dyn Store,
     hash: BlobHash,
 ) -> Result<T, ContextError> {

@@ -35,6 +35,9 @@ use crate::{
 /// Hex digits of a prefix's hash that stand for it.
 const CACHE_KEY_DIGITS: usize = 32;
 
+/// The field of a request that sets the judge's seed.
+const SEED: &str = "seed";
+
 /// A run as a worker sees it.
 pub struct RunContext {
     /// The run as recorded.
@@ -57,8 +60,8 @@ pub struct RunContext {
     sends_cache_key: AtomicBool,
     /// What leaves that share their files share besides.
     pub groups: Groups,
-    /// Requests behind their messages, for each form and answer that was asked for.
-    parameters: Mutex<BTreeMap<(ReplyForm, Answer), Bytes>>,
+    /// Requests behind their messages, for each form, answer and vote that was asked for.
+    parameters: Mutex<BTreeMap<(ReplyForm, Answer, u32), Bytes>>,
     /// Where the run is.
     pub store: Arc<dyn Store>,
 }
@@ -100,7 +103,8 @@ impl Shared {
 // === impl RunContext ===
 
 impl RunContext {
-    /// Loads the run. `routes` gives the ways to its judge.
+    /// Loads what the run's spec, as one of its judges sees it, names. `routes` gives the ways to
+    /// that judge.
     ///
     /// # Errors
     ///
@@ -108,9 +112,10 @@ impl RunContext {
     pub async fn load(
         store: Arc<dyn Store>,
         id: RunId,
+        spec: RunSpec,
         routes: impl FnOnce(&RunSpec) -> Result<Routes, String>,
     ) -> Result<RunContext, ContextError> {
-        let run = RecordedRun::load(&*store, id.clone()).await?;
+        let run = RecordedRun::of_spec(&*store, id.clone(), spec).await?;
         let spec = &run.spec;
         let routes = routes(spec)
             .map_err(|what| ContextError::Unusable(format!("run {}: {what}", run.id)))?;
@@ -157,15 +162,25 @@ impl RunContext {
         false
     }
 
-    /// The request behind the messages of a question for this answer in this form.
-    pub fn parameters(&self, form: ReplyForm, answer: Answer) -> Bytes {
+    /// The request behind the messages of a question for this answer in this form. A judge with a
+    /// seed is asked for each of its votes on a leaf, counted from 0, with another one: the same
+    /// would have the same answer each time.
+    pub fn parameters(&self, form: ReplyForm, answer: Answer, vote: u32) -> Bytes {
         // A panic under it leaves whole entries.
         let mut made = self.parameters.lock().unwrap_or_else(PoisonError::into_inner);
+        let judge = &self.run.spec.judge;
+        let seed = judge.extra_body.get(SEED).and_then(serde_json::Value::as_i64);
+        // Without a seed all votes are asked for with the same request.
+        let vote = if seed.is_some() { vote } else { 0 };
         let make = || {
-            let judge = &self.run.spec.judge;
-            self.routes.provider().parameters(judge, form, answer, &self.run.reply_fields())
+            let mut judge = judge.clone();
+            if let Some(seed) = seed {
+                let own = seed.wrapping_add(i64::from(vote));
+                judge.extra_body.insert(SEED.to_owned(), own.into());
+            }
+            self.routes.provider().parameters(&judge, form, answer, &self.run.reply_fields())
         };
-        made.entry((form, answer)).or_insert_with(make).clone()
+        made.entry((form, answer, vote)).or_insert_with(make).clone()
     }
 
     /// The prefix's key, for endpoints that take one.

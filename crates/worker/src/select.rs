@@ -50,9 +50,10 @@ pub struct Files {
     pub suspicions: Vec<Suspicion>,
 }
 
-/// The groups, each by the position of its first leaf.
+/// The groups, each by the position of its first leaf and the sample: every vote on a leaf has a
+/// ranking of its own.
 #[derive(Debug, Default)]
-pub struct Groups(Mutex<HashMap<u32, Arc<Group>>>);
+pub struct Groups(Mutex<HashMap<(u32, u32), Arc<Group>>>);
 
 // === impl Selector ===
 
@@ -221,16 +222,16 @@ async fn blocking<T: Send + 'static>(
 // === impl Groups ===
 
 impl Groups {
-    /// The group that begins at this position.
-    pub fn of(&self, position: u32) -> Arc<Group> {
+    /// The group that begins at this position, for this sample.
+    pub fn of(&self, position: u32, sample: u32) -> Arc<Group> {
         let mut groups = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Arc::clone(groups.entry(position).or_default())
+        Arc::clone(groups.entry((position, sample)).or_default())
     }
 
     /// Forgets a group that nobody will ask for again.
-    pub fn forget(&self, position: u32) {
+    pub fn forget(&self, position: u32, sample: u32) {
         let mut groups = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        groups.remove(&position);
+        groups.remove(&(position, sample));
     }
 }
 

@@ -4,7 +4,11 @@
 //! the inverse-probability weighted estimates. The probabilities must be kept with the labels:
 //! without them the estimate is biased.
 
-use super::{dist::normal_critical, interval::Interval, mean, variance};
+use super::{
+    dist::{normal_critical, t_critical},
+    interval::Interval,
+    mean, variance,
+};
 
 /// One leaf of an active sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,7 +32,7 @@ pub struct Weighted {
     pub estimate: f64,
     /// Its standard error.
     pub se: f64,
-    /// The interval from the normal distribution.
+    /// The interval: from the normal distribution, or of a fixed tree from Student's.
     pub interval: Interval,
 }
 
@@ -101,8 +105,14 @@ pub fn ipw_score(items: &[Sampled], level: f64) -> Option<Weighted> {
             item.weight * (judge + item.human.map_or(0.0, |human| (human - judge) / item.pi))
         })
         .sum();
-    let terms = drawn().map(|(item, y)| factor(item) * (y - lambda * item.judge).powi(2));
-    let se = terms.sum::<f64>().sqrt();
-    let interval = Interval::around(estimate, normal_critical(level) * se);
+    let terms = || drawn().map(|(item, y)| factor(item) * (y - lambda * item.judge).powi(2));
+    let variance: f64 = terms().sum();
+    // The variance is itself estimated, of the few drawn leaves that the judge got wrong: as many
+    // degrees of freedom as terms of one size would have (Satterthwaite), less the one that λ takes.
+    let squares: f64 = terms().map(|term| term * term).sum();
+    let df = (squares > 0.0).then(|| (variance * variance / squares - 1.0).max(1.0));
+    let critical = df.and_then(|df| t_critical(level, df)).unwrap_or(0.0);
+    let se = variance.sqrt();
+    let interval = Interval::around(estimate, critical * se);
     Some(Weighted { lambda, estimate, se, interval })
 }

@@ -17,6 +17,7 @@ use anyhow::Context as _;
 use clap::Args;
 use tribunal_audit::{
     AuditDocument, AuditOptions, Calibration, Paired, audit,
+    audit::WantedAgreement,
     sheet::{self, Sheet},
 };
 use tribunal_collector::TextStyle;
@@ -59,6 +60,9 @@ pub(crate) struct AuditArgs {
     /// Exit 5 where a measure is lower, such as f1=0.80,coverage=0.99
     #[arg(long, value_name = "MEASURE=N,…", default_value = "")]
     fail_under: Floors,
+    /// The share of right verdicts that is wanted of those that stand without a second judge
+    #[arg(long, value_name = "SHARE", value_parser = crate::panel::share, default_value_t = crate::panel::WANTED_AGREEMENT)]
+    agreement: f64,
     /// The labelled leaves, or whole submissions, are a random sample of all that were judged
     #[arg(long)]
     labelled_at_random: bool,
@@ -101,6 +105,7 @@ pub(crate) async fn run(args: AuditArgs, context: &Context) -> anyhow::Result<Ex
         judges,
         costs,
         labelled_at_random: args.labelled_at_random,
+        wanted_agreement: WantedAgreement(args.agreement),
         ..AuditOptions::default()
     };
     let document = audit(&paired, &options);

@@ -127,7 +127,7 @@ pub(crate) async fn run(args: BatchArgs, context: &Context) -> anyhow::Result<Ex
     if open > 0 {
         let prices = judge.facts.prices;
         let shown = Arc::new(Progress::new(leaves, leaves - open, args.pool.quiet, prices));
-        let endpoints = Arc::new(Endpoints::new(config.clone(), Some(judge.clone())));
+        let endpoints = Arc::new(Endpoints::new(config.clone(), vec![judge.clone()]));
         let scope = Scope { runs: Some(runs), until_empty: true };
         engine::work(&config, &store, endpoints, &shown, shutdown, &scope).await?;
     }

@@ -100,7 +100,7 @@ pub(crate) async fn run(
     store.control(&run, state, reason).await?;
     let mut exit = Exit::Complete;
     if state == RunState::Cancelled {
-        let endpoints = Endpoints::new(config, None);
+        let endpoints = Endpoints::new(config, Vec::new());
         if let Err(error) = cancel_batches(&*store, &run, &endpoints).await {
             note(&error.to_string());
             exit = Exit::Refused;

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
+use tribunal_collector::votes::{CastVote, outcome_of, undecided};
 use tribunal_core::{
-    Attempt, Prices, Rubric, RunId, RunSpec,
+    Attempt, Outcome, Prices, Rubric, RunId, RunSpec, UngradedReason,
     canary::{self, Canary},
     verdict::Shown,
 };
@@ -28,6 +29,11 @@ use crate::{
     leaf::{self, LeafError, LeafName},
     output,
 };
+
+/// Votes read at once.
+const PAGE: usize = 16;
+
+const PENDING: Outcome = Outcome::Ungraded { reason: UngradedReason::Pending };
 
 /// Arguments of `tribunal explain`.
 #[derive(Debug, Args)]
@@ -57,7 +63,15 @@ struct Found {
     index: usize,
     /// Where the leaf stands among the run's tasks.
     position: u32,
-    /// `None` where the leaf is not in the queue.
+    /// Whether the leaf is in the queue.
+    queued: bool,
+    /// What its votes come to.
+    outcome: Outcome,
+    /// What is to be said where no vote speaks for it.
+    undecided: String,
+    /// Every vote, where leaves have several.
+    votes: Vec<CastVote>,
+    /// The vote that speaks for it; `None` where none does.
     stored: Option<StoredVerdict>,
     attempts: Vec<Attempt>,
     /// What the judge was shown; `None` where none was asked, or not yet.
@@ -76,8 +90,24 @@ pub(crate) async fn run(args: ExplainArgs, context: &Context) -> anyhow::Result<
     let run = engine::find_run(&store, &args.run).await?;
     let recorded = RecordedRun::load(&*store, run.clone()).await?;
     let position = position(&store, &recorded, &args.leaf).await?;
-    let stored = stored(&store, &run, position).await?;
+    let all = stored(&store, &run, position).await?;
+    let cast: Vec<(u32, Outcome)> = all.iter().map(|of| (of.sample, outcome_of(of))).collect();
+    let ballot = recorded.spec.ballot();
+    let outcome = match position.checked_sub(canary::FIRST_POSITION) {
+        // Each judge is asked about a canary once, and is right or wrong.
+        Some(_) => cast.first().map_or(PENDING, |(_, outcome)| *outcome),
+        None => ballot.tally(&cast).outcome,
+    };
+    let votes = match ballot.is_single() {
+        true => Vec::new(),
+        false => all.iter().map(|vote| CastVote::of(&recorded.spec, vote)).collect(),
+    };
+    let speaks = ballot.spokesman(&cast, outcome);
+    let undecided = undecided(&cast, outcome);
+    let stored = speaks.and_then(|speaks| all.into_iter().nth(speaks));
     let sample = stored.as_ref().map_or(0, |stored| stored.sample);
+    // What was asked and shown is the matter of the judge whose vote speaks for the leaf.
+    let recorded = RecordedRun::load_for(&*store, run.clone(), sample).await?;
     let shown = shown(stored.as_ref());
     let evidence = match &shown {
         Some(shown) => evidence(&store, &recorded, position, shown).await?,
@@ -94,6 +124,10 @@ pub(crate) async fn run(args: ExplainArgs, context: &Context) -> anyhow::Result<
         rubric,
         index,
         position,
+        queued: !cast.is_empty(),
+        outcome,
+        undecided,
+        votes,
         stored,
         evidence,
     };
@@ -128,15 +162,23 @@ async fn position(
     }
 }
 
-/// What the store has of the first sample of the leaf at this position.
+/// What the store has of each sample of the leaf at this position, in order.
 async fn stored(
     store: &Arc<dyn Store>,
     run: &RunId,
     position: u32,
-) -> anyhow::Result<Option<StoredVerdict>> {
-    let before = position.checked_sub(1).map(|before| (before, u32::MAX));
-    let page = store.verdicts(run, before, 1).await?;
-    Ok(page.into_iter().next().filter(|stored| stored.position == position))
+) -> anyhow::Result<Vec<StoredVerdict>> {
+    let (mut found, mut after) =
+        (Vec::new(), position.checked_sub(1).map(|before| (before, u32::MAX)));
+    loop {
+        let page = store.verdicts(run, after, PAGE).await?;
+        after = page.last().map(|last| (last.position, last.sample));
+        let all = page.last().is_some_and(|last| last.position == position);
+        found.extend(page.into_iter().filter(|stored| stored.position == position));
+        if !all {
+            return Ok(found);
+        }
+    }
 }
 
 /// The evidence that the leaf at this position was shown, files that were chosen for it included.
@@ -172,7 +214,8 @@ async fn prompt(
         return Ok(None);
     }
     let shown = shown.cloned().unwrap_or_default();
-    let recorded = RecordedRun::load(&**store, found.run.clone()).await?;
+    let sample = found.stored.as_ref().map_or(0, |stored| stored.sample);
+    let recorded = RecordedRun::load_for(&**store, found.run.clone(), sample).await?;
     let messages = recorded.messages(&**store, found.position, &shown).await?;
     let message = |(role, content)| MessageDocument { role, content };
     Ok(Some(messages.into_iter().map(message).collect()))

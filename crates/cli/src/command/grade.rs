@@ -22,6 +22,7 @@ use crate::{
     },
     engine::{self, Endpoints},
     exit::Exit,
+    panel::VoteArgs,
     prepare,
     progress::{Progress, note},
 };
@@ -33,6 +34,8 @@ pub(crate) struct GradeArgs {
     inputs: InputArgs,
     #[command(flatten)]
     judge: JudgeArgs,
+    #[command(flatten)]
+    votes: VoteArgs,
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
@@ -60,22 +63,37 @@ pub(crate) struct GradeArgs {
 ///
 /// An input, the config, the store or the output folder cannot be used.
 pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Exit> {
-    let GradeArgs { inputs, judge, store, share, pool, budget, calibration, out, tree, fail_under } =
-        args;
+    let GradeArgs {
+        inputs,
+        judge,
+        votes,
+        store,
+        share,
+        pool,
+        budget,
+        calibration,
+        out,
+        tree,
+        fail_under,
+    } = args;
     let calibration = calibration.read()?;
     let config = context.load(&[inputs.options.flags(), store.flags(), pool.flags()].concat())?;
-    let judge = prepare::judge(&judge, pool.rates, &config)?;
-    for assumption in judge.facts.assumptions.iter().filter(|_| !pool.quiet) {
+    let panel = votes.panel(&judge, pool.rates, &config)?;
+    let assumptions = panel.judges().flat_map(|judge| &judge.facts.assumptions);
+    for assumption in assumptions.filter(|_| !pool.quiet) {
         note(&format!("assuming: {assumption}"));
     }
-    budget.check(&judge.facts)?;
+    panel.check_budget(&budget)?;
+    if let Some(sending) = panel.sending().filter(|_| !pool.quiet) {
+        note(&calibration::sending(sending));
+    }
     if let Some(out) = &out {
         refuse_inside(out, &inputs.submission)?;
         check_writable(out)?;
     }
     let (shutdown, signalled) = engine::on_signals(config.worker.grace)?;
     let store = engine::open_store(&config).await?;
-    let prepared = prepare::prepare(&inputs, &config, &judge, &budget, &store).await?;
+    let prepared = prepare::prepare(&inputs, &config, &panel, &budget, &store).await?;
     if let Some(calibration) = &calibration {
         calibration::check(calibration, &prepared.spec)?;
     }
@@ -93,20 +111,37 @@ pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Ex
     let progress = progress_of_leaves(&*store, &run).await?;
     let open = progress.pending + progress.leased;
     if !pool.quiet {
-        let simulated = if prepared.spec.judge.is_builtin_sim() { " (simulated)" } else { "" };
+        let simulated = if prepared.record.run.simulated { " (simulated)" } else { "" };
         let begun = if prepared.new_tasks == 0 { "resumed" } else { "begun" };
-        let (leaves, model) = (progress.leaves, &prepared.spec.judge.model);
-        note(&format!(
-            "run {run} {begun}: {open} of {leaves} leaves to grade by {model}{simulated}"
-        ));
+        let leaves = progress.leaves;
+        let model = prepared.spec.of_judges(|judge| &judge.model);
+        let asked =
+            if prepared.spec.ballot().is_single() { "leaves to grade" } else { "votes to cast" };
+        note(&format!("run {run} {begun}: {open} of {leaves} {asked} by {model}{simulated}"));
     }
-    if any_open {
-        let prices = judge.facts.prices;
-        let before = progress.leaves - open;
+    let work = async || {
+        let progress = progress_of_leaves(&*store, &run).await?;
+        let before = progress.leaves - progress.pending - progress.leased;
+        let prices = panel.price().copied();
         let shown = Arc::new(Progress::new(progress.leaves, before, pool.quiet, prices));
-        let endpoints = Arc::new(Endpoints::new(config.clone(), Some(judge)));
+        let endpoints = Endpoints::new(config.clone(), panel.judges().cloned().collect());
         let scope = Scope { runs: Some(vec![run.clone()]), until_empty: true };
-        engine::work(&config, &store, endpoints, &shown, shutdown, &scope).await?;
+        let shutdown = shutdown.clone();
+        engine::work(&config, &store, Arc::new(endpoints), &shown, shutdown, &scope).await
+    };
+    if any_open {
+        work().await?;
+    }
+    if let Some(escalation) = prepared.escalation.filter(|_| !shutdown.drain.is_cancelled()) {
+        // What an earlier command sent on and did not finish was worked on above.
+        let sent = escalation.send(&run, &prepared.spec, &store).await?;
+        if sent > 0 {
+            if !pool.quiet {
+                let strong = panel.others.first().map_or("", |(judge, _)| &judge.spec.name);
+                note(&format!("run {run}: {sent} questions are sent on to {strong}"));
+            }
+            work().await?;
+        }
     }
     let (quiet, signal) = (pool.quiet, signalled.exit());
     let finish = Finish { command: "grade", quiet, tree, signal, calibration, fail_under };

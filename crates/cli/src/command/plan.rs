@@ -14,12 +14,14 @@ use tribunal_store::{ModelStore, Store, SystemClock};
 
 use crate::{
     args::{InputArgs, JudgeArgs, PoolArgs, StoreArgs},
+    calibration,
     command::Context,
     config::{Config, judge::ResolvedJudge},
     engine,
     estimate::{Estimate, Pace},
     exit::Exit,
     output,
+    panel::{Panel, VoteArgs},
     prepare::{
         self,
         questions::{self, Known, PlannedCategory, Settled},
@@ -39,6 +41,8 @@ pub(crate) struct PlanArgs {
     #[command(flatten)]
     judge: JudgeArgs,
     #[command(flatten)]
+    votes: VoteArgs,
+    #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
     pool: PoolArgs,
@@ -55,11 +59,13 @@ pub(crate) struct PlanDocument {
     model: String,
     /// All leaves.
     leaves: u64,
+    /// Votes that every leaf has; those of leaves that are sent on alone come on top.
+    votes: u32,
     /// Leaves that a rule decides, without a call.
     by_rule: u64,
-    /// Leaves whose verdict an earlier run has made.
+    /// Leaves, or votes on them, whose verdict an earlier run has made.
     reused: u64,
-    /// Leaves that have their verdict already, where the run was begun before.
+    /// Leaves, or votes on them, that have their verdict already, where the run was begun before.
     done: u64,
     /// Calls, where each is answered at the first try.
     calls: PlannedCalls,
@@ -90,7 +96,7 @@ pub(crate) struct PlannedCalls {
 }
 
 /// What the calls cost, in US dollars.
-#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
 pub(crate) struct CostInterval {
     /// With prefixes cached and replies half as long as expected.
     low: f64,
@@ -100,16 +106,29 @@ pub(crate) struct CostInterval {
     high: f64,
 }
 
+// === impl CostInterval ===
+
+impl CostInterval {
+    /// What both cost together.
+    fn plus(self, other: CostInterval) -> CostInterval {
+        CostInterval {
+            low: self.low + other.low,
+            expected: self.expected + other.expected,
+            high: self.high + other.high,
+        }
+    }
+}
+
 /// Runs `tribunal plan`.
 ///
 /// # Errors
 ///
 /// An input, the config, the prompt set or the store cannot be used.
 pub(crate) async fn run(args: PlanArgs, context: &Context) -> anyhow::Result<Exit> {
-    let PlanArgs { inputs, judge, store, pool } = args;
+    let PlanArgs { inputs, judge, votes, store, pool } = args;
     let config = context.load(&[inputs.options.flags(), store.flags(), pool.flags()].concat())?;
-    let judge = prepare::judge(&judge, pool.rates, &config)?;
-    let document = plan(&inputs, &config, &judge).await?;
+    let panel = votes.panel(&judge, pool.rates, &config)?;
+    let document = plan(&inputs, &config, &panel).await?;
     if context.json {
         output::print_json("plan", &document)?;
     } else {
@@ -118,14 +137,10 @@ pub(crate) async fn run(args: PlanArgs, context: &Context) -> anyhow::Result<Exi
     Ok(Exit::Complete)
 }
 
-async fn plan(
-    inputs: &InputArgs,
-    config: &Config,
-    judge: &ResolvedJudge,
-) -> anyhow::Result<PlanDocument> {
+async fn plan(inputs: &InputArgs, config: &Config, panel: &Panel) -> anyhow::Result<PlanDocument> {
     // A run like any other, in a store that ends with this command.
     let memory: Arc<dyn Store> = Arc::new(ModelStore::new(Arc::new(SystemClock)));
-    let mut draft = prepare::draft(inputs, config, judge, &memory).await?;
+    let mut draft = prepare::draft(inputs, config, panel, &memory).await?;
     let existing = engine::existing_store(config).await?;
     if let Some(existing) = &existing {
         draft.spec.generation =
@@ -136,83 +151,114 @@ async fn plan(
         Some(existing) => Some(Known::of(existing, &run, inputs.options.fresh).await?),
         None => None,
     };
-    let mut warnings = Vec::new();
-    if judge.facts.entry.is_none() {
-        warnings.push(format!(
-            "nothing is known of `{}`: its window is assumed, its cost is not known. An entry in a \
-             file named by run.models says what it is",
-            judge.spec.model
-        ));
-    }
-    let mut assumptions = judge.facts.assumptions.clone();
-    let questions = questions::questions(&draft, judge, &memory, known).await?;
-    warnings.extend(questions.warnings);
-    let history = match &existing {
-        Some(existing) => questions::history(existing, judge).await?,
-        None => (0, 0),
+    let via = inputs.options.via.unwrap_or_default();
+    let (mut warnings, mut assumptions) = (Vec::new(), Vec::new());
+    assumptions.extend(panel.sending().map(calibration::sending));
+    let mut planned = PlanDocument {
+        run,
+        judge: draft.spec.of_judges(|judge| &judge.name),
+        model: draft.spec.of_judges(|judge| &judge.model),
+        leaves: draft.rubric.leaf_count() as u64,
+        votes: draft.spec.ballot().votes(),
+        by_rule: 0,
+        reused: 0,
+        done: 0,
+        calls: PlannedCalls::default(),
+        tokens: Usage::default(),
+        cached_share: None,
+        cost_usd: Some(CostInterval::default()),
+        time_s: Some(0.0),
+        categories: BTreeMap::new(),
+        assumptions: Vec::new(),
+        warnings: Vec::new(),
     };
-    let (reply, said) = questions::reply(judge, history);
-    assumptions.push(said);
-    let mut estimate = Estimate::of(&questions.groups, reply);
-    if inputs.options.via == Some(Via::Batch) {
-        // In whatever order they are answered, none goes ahead to warm the cache.
-        estimate.expected.cached = 0;
+    for (voter, (draft, judge)) in draft.voters().zip(panel.judges()).enumerate() {
+        if judge.facts.entry.is_none() {
+            warnings.push(format!(
+                "nothing is known of `{}`: its window is assumed, its cost is not known. An entry in \
+                 a file named by run.models says what it is",
+                judge.spec.model
+            ));
+        }
+        if draft.spec.samples > 1 && judge.spec.temperature == Some(0.0) {
+            warnings.push(format!(
+                "`{}` is asked at temperature 0: its votes on a leaf hardly differ",
+                judge.spec.model
+            ));
+        }
+        assumptions.extend(judge.facts.assumptions.iter().cloned());
+        let questions = questions::questions(draft, judge, &memory, known.clone()).await?;
+        warnings.extend(questions.warnings);
+        let history = match &existing {
+            Some(existing) => questions::history(existing, judge).await?,
+            None => (0, 0),
+        };
+        let (reply, said) = questions::reply(judge, history);
+        assumptions.push(said);
+        let share = panel.share_asked(voter);
+        let estimate = Estimate::of(&questions.groups, reply).via(via).share(share);
+        let cost = |prices: &Prices| CostInterval {
+            low: prices.cost_via(via, &estimate.low),
+            expected: prices.cost_via(via, &estimate.expected),
+            high: prices.cost_via(via, &estimate.high),
+        };
+        let time = match via {
+            Via::Live => {
+                pace(config, judge, &mut assumptions).time(estimate.calls, &estimate.expected)
+            }
+            Via::Batch => {
+                assumptions.push(batched(&judge.spec.model, judge.facts.prices.as_ref()));
+                None
+            }
+        };
+        // Judges have accounts of their own, and work at the same time.
+        planned.time_s = planned.time_s.zip(time).map(|(a, b)| a.max(b.as_secs_f64()));
+        let cost = judge.facts.prices.as_ref().map(cost);
+        planned.cost_usd = planned.cost_usd.zip(cost).map(|(sum, own)| sum.plus(own));
+        let Settled { by_rule, reused, done, rankings } = questions.settled;
+        let rankings = (rankings as f64 * share).round() as u64;
+        planned.calls.judge += estimate.calls.saturating_sub(rankings);
+        planned.calls.rank += rankings;
+        planned.tokens += estimate.expected;
+        planned.reused += reused;
+        planned.done += done;
+        if voter == 0 {
+            planned.by_rule = by_rule;
+            planned.categories = questions.categories;
+            continue;
+        }
+        for (category, own) in questions.categories {
+            let sum = planned.categories.entry(category).or_default();
+            sum.asked += (own.asked as f64 * share).round() as u64;
+            sum.longest_tokens = sum.longest_tokens.max(own.longest_tokens);
+        }
     }
-    if estimate.expected.cached > 0 {
+    if planned.tokens.cached > 0 {
         assumptions.push(
             "the provider caches the prefix that a category's leaves share, and one leaf of each \
              goes ahead to warm it"
                 .to_owned(),
         );
     }
-    if estimate.calls > 0 {
+    if planned.calls.judge + planned.calls.rank > 0 {
         assumptions.push(
             "every call is answered at the first try: repeated and repaired ones come on top"
                 .to_owned(),
         );
     }
-    let via = inputs.options.via.unwrap_or_default();
-    let cost = |prices: &Prices| CostInterval {
-        low: prices.cost_via(via, &estimate.low),
-        expected: prices.cost_via(via, &estimate.expected),
-        high: prices.cost_via(via, &estimate.high),
-    };
-    let time = match via {
-        Via::Live => pace(config, judge, &mut assumptions).time(estimate.calls, &estimate.expected),
-        Via::Batch => {
-            assumptions.push(batched(judge.facts.prices.as_ref()));
-            None
-        }
-    };
-    let Usage { input, cached, .. } = estimate.expected;
-    let Settled { by_rule, reused, done, rankings } = questions.settled;
-    Ok(PlanDocument {
-        run,
-        judge: judge.spec.name.clone(),
-        model: judge.spec.model.clone(),
-        leaves: draft.rubric.leaf_count() as u64,
-        by_rule,
-        reused,
-        done,
-        calls: PlannedCalls { judge: estimate.calls - rankings, rank: rankings },
-        tokens: estimate.expected,
-        cached_share: (input > 0).then(|| cached as f64 / input as f64),
-        cost_usd: judge.facts.prices.as_ref().map(cost),
-        time_s: time.map(|time| time.as_secs_f64()),
-        categories: questions.categories,
-        assumptions,
-        warnings,
-    })
+    let Usage { input, cached, .. } = planned.tokens;
+    planned.cached_share = (input > 0).then(|| cached as f64 / input as f64);
+    Ok(PlanDocument { assumptions, warnings, ..planned })
 }
 
 /// What is said of a plan whose questions go by the batch API.
-fn batched(prices: Option<&Prices>) -> String {
+fn batched(model: &str, prices: Option<&Prices>) -> String {
     let price = match prices {
         Some(prices) => format!("{:.0}% of the price", prices.batch_factor * 100.0),
         None => "a lower price".to_owned(),
     };
     format!(
-        "the batch API answers at {price} within a day, in any order, so that no prefix is taken to be \
+        "the batch API answers for {model} at {price} within a day, in any order, so that no prefix is taken to be \
          cached; rankings of files and repairs go live, at the whole price"
     )
 }

@@ -29,7 +29,9 @@ use crate::{
     engine,
     exit::Exit,
     leaf::{self, LeafName},
-    output, prepare,
+    output,
+    panel::Panel,
+    prepare,
     progress::note,
 };
 
@@ -204,8 +206,9 @@ async fn render(
     let judge = prepare::judge(judge, RateArgs::default(), &config)?;
     // A run like any other, in a store that ends with this command.
     let store: Arc<dyn Store> = Arc::new(ModelStore::new(Arc::new(SystemClock)));
+    let panel = Panel::of(judge.clone());
     let prepared =
-        prepare::prepare(inputs, &config, &judge, &BudgetArgs::default(), &store).await?;
+        prepare::prepare(inputs, &config, &panel, &BudgetArgs::default(), &store).await?;
     let spec = prepared.spec;
 
     let parsed = Rubric::parse(&spec.rubric.name, &store.blob(spec.rubric.hash).await?)?;

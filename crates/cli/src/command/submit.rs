@@ -14,7 +14,9 @@ use crate::{
     command::Context,
     engine,
     exit::Exit,
-    output, prepare,
+    output,
+    panel::VoteArgs,
+    prepare,
 };
 
 /// Arguments of `tribunal submit`.
@@ -24,6 +26,8 @@ pub(crate) struct SubmitArgs {
     inputs: InputArgs,
     #[command(flatten)]
     judge: JudgeArgs,
+    #[command(flatten)]
+    votes: VoteArgs,
     #[command(flatten)]
     budget: BudgetArgs,
     #[command(flatten)]
@@ -50,10 +54,14 @@ pub(crate) struct SubmitDocument {
 /// An input, the config or the store cannot be used.
 pub(crate) async fn run(args: SubmitArgs, context: &Context) -> anyhow::Result<Exit> {
     let config = context.load(&[args.inputs.options.flags(), args.store.flags()].concat())?;
-    let judge = prepare::judge(&args.judge, RateArgs::default(), &config)?;
-    args.budget.check(&judge.facts)?;
+    let panel = args.votes.panel(&args.judge, RateArgs::default(), &config)?;
+    anyhow::ensure!(
+        panel.sending().is_none(),
+        "--escalate is `tribunal grade`'s: what is sent on shows when the first judge's votes are cast"
+    );
+    panel.check_budget(&args.budget)?;
     let store = engine::open_store(&config).await?;
-    let prepared = prepare::prepare(&args.inputs, &config, &judge, &args.budget, &store).await?;
+    let prepared = prepare::prepare(&args.inputs, &config, &panel, &args.budget, &store).await?;
     let run = prepared.record.run.id;
     if let Some(weight) = args.share.weight {
         store.set_weight(&run, weight).await?;

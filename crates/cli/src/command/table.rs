@@ -3,6 +3,8 @@
 //! Owns the arguments and where the output goes. Finding trees is `trees`', the arithmetic, the
 //! text and the plots are the collector's.
 
+mod corrected;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -17,8 +19,10 @@ use tribunal_collector::{
 };
 use tribunal_report::results_page;
 
+use self::corrected::Calibrated;
 use crate::{
     args::StoreArgs,
+    calibration::CalibrationArgs,
     command::Context,
     exit::Exit,
     output,
@@ -64,6 +68,8 @@ pub(crate) struct TableArgs {
     #[arg(long, value_name = "S", value_parser = crate::args::score)]
     fail_under: Option<f64>,
     #[command(flatten)]
+    calibration: CalibrationArgs,
+    #[command(flatten)]
     store: StoreArgs,
 }
 
@@ -82,13 +88,17 @@ enum Format {
 ///
 /// # Errors
 ///
-/// A tree, the split or the plot's file cannot be used.
+/// A tree, the split or the plot's file cannot be used, or the calibration is of another judge.
 pub(crate) async fn run(args: TableArgs, context: &Context) -> anyhow::Result<Exit> {
     let config = context.load(&args.store.flags())?;
     let split = args.split.as_deref().map(split).transpose()?;
     let mut runs = Runs::new(&config);
     let reading = Reading { layout: args.layout.clone(), hours: args.hours.clone() };
     let trees = Trees::find(&args.sources, &reading, &mut runs).await?;
+    let calibrated = match args.calibration.read()? {
+        Some(calibration) => Some(Calibrated::read(calibration, &trees.found, &mut runs).await?),
+        None => None,
+    };
     let (entries, notes) = trees.entries(&mut runs).await?;
     runs.close().await?;
     let agents = entries.iter().map(|entry| entry.labels.agent.as_str());
@@ -98,7 +108,10 @@ pub(crate) async fn run(args: TableArgs, context: &Context) -> anyhow::Result<Ex
     });
     let best_of = args.best_of.iter().cloned().collect();
     let options = ResultsOptions { by: args.by, split, code_only: args.code_only, best_of };
-    let table = ResultsTable::new(entries, &options, notes)?;
+    let mut table = ResultsTable::new(entries, &options, notes)?;
+    if let Some(calibrated) = &calibrated {
+        calibrated.correct(&mut table, args.code_only);
+    }
     if let Some(path) = &args.plot {
         let svg = plot::svg(&table, human.as_deref())?;
         fs::write(path, svg).with_context(|| format!("cannot write {}", path.display()))?;

@@ -59,7 +59,7 @@ pub(crate) async fn run(args: WorkArgs, context: &Context) -> anyhow::Result<Exi
         }
     }
     let shown = Arc::new(Progress::new(leaves, leaves - open, args.pool.quiet, None));
-    let endpoints = Arc::new(Endpoints::new(config.clone(), None).limited(args.pool.rates));
+    let endpoints = Arc::new(Endpoints::new(config.clone(), Vec::new()).limited(args.pool.rates));
     let scope = Scope { runs: run.map(|run| vec![run]), until_empty: args.until_empty };
     let end = engine::work(&config, &store, endpoints, &shown, shutdown, &scope).await?;
     store.close().await?;

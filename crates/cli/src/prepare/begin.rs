@@ -1,16 +1,11 @@
 //! A drafted run into the store.
 //!
-//! Owns finding its generation, its record and its tasks' way into the queue.
+//! Owns finding its generation and its record. Its tasks are `tasks`'s.
 
 use std::sync::Arc;
 
-use tribunal_core::{RunSpec, RunState};
+use tribunal_core::{JudgeSpec, RunSpec, RunState};
 use tribunal_store::{NewRun, RunRecord, Store};
-
-use super::Draft;
-
-/// Tasks enqueued in one call.
-const ENQUEUE_PAGE: usize = 5_000;
 
 /// The generation of the newest run with these inputs that was not cancelled, else of the newest;
 /// or the next one.
@@ -44,25 +39,10 @@ pub(super) async fn record(
         inputs: spec.inputs_hash(),
         generation: spec.generation,
         spec: hashes[0],
-        judge: spec.judge.name.clone(),
-        model: spec.judge.model.clone(),
-        simulated: spec.judge.is_builtin_sim(),
+        judge: spec.of_judges(|judge| &judge.name),
+        model: spec.of_judges(|judge| &judge.model),
+        simulated: spec.judges().any(JudgeSpec::is_builtin_sim),
         reuse,
     };
     Ok(store.create_run(run).await?)
-}
-
-pub(super) async fn enqueue(
-    draft: &Draft,
-    record: &RunRecord,
-    store: &Arc<dyn Store>,
-) -> anyhow::Result<u64> {
-    let (mut new, mut page) = (0, Vec::with_capacity(ENQUEUE_PAGE));
-    for task in draft.tasks().map(|(_, task)| task).chain(draft.canary_tasks()) {
-        page.push(task);
-        if page.len() == ENQUEUE_PAGE {
-            new += store.enqueue(&record.run.id, std::mem::take(&mut page)).await?;
-        }
-    }
-    Ok(new + store.enqueue(&record.run.id, page).await?)
 }

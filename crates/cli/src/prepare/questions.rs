@@ -46,7 +46,7 @@ const NONCE: &str = "0123456789ab";
 pub(crate) struct PlannedCategory {
     /// All leaves.
     pub(crate) leaves: u64,
-    /// Those that the judge is asked about.
+    /// Questions that the judge is asked about them: one for each vote.
     pub(crate) asked: u64,
     /// Tokens that all of them are sent alike.
     pub(crate) shared_tokens: u64,
@@ -59,9 +59,9 @@ pub(crate) struct PlannedCategory {
 pub(crate) struct Settled {
     /// A rule decides.
     pub(crate) by_rule: u64,
-    /// An earlier run has the verdict.
+    /// Votes that an earlier run has.
     pub(crate) reused: u64,
-    /// This run has it.
+    /// Votes that this run has.
     pub(crate) done: u64,
     /// Calls for rankings.
     pub(crate) rankings: u64,
@@ -82,6 +82,7 @@ pub(crate) struct Questions {
 }
 
 /// Where verdicts may be already.
+#[derive(Clone)]
 pub(crate) struct Known<'k> {
     /// The store.
     pub(crate) store: &'k Arc<dyn Store>,
@@ -129,7 +130,7 @@ impl<'k> Known<'k> {
             vec![false; tasks.len()]
         };
         let open = tasks.iter().zip(reusable).map(|((_, task), reusable)| {
-            match (done.binary_search(&task.position), reusable) {
+            match (done.binary_search(&(task.position, task.sample)), reusable) {
                 (Ok(_), _) => Open::Done,
                 (Err(_), true) => Open::Reused,
                 (Err(_), false) => Open::Asked,
@@ -205,10 +206,11 @@ pub(crate) async fn questions(
     for ((index, task), open) in tasks.into_iter().zip(open) {
         let prefix = prefixes.get(&task.category).copied().unwrap_or_default();
         let category = categories.entry(task.category).or_default();
-        category.leaves += 1;
+        let first_vote = task.sample == draft.first_sample;
+        category.leaves += u64::from(first_vote);
         category.shared_tokens = models_own(prefix);
         if task.rule.is_some() {
-            settled.by_rule += 1;
+            settled.by_rule += u64::from(first_vote);
             continue;
         }
         let chosen = draft.chosen(task.category);
@@ -241,7 +243,7 @@ pub(crate) async fn questions(
         question(group);
         if let Some(chosen) = chosen {
             let parent = draft.rubric.nodes()[index].parent();
-            if chosen.method.is_shared() && !read.insert((task.category, parent)) {
+            if chosen.method.is_shared() && !read.insert((task.category, parent, task.sample)) {
                 group.follows(models_own(chosen.tokens as u64));
             } else if chosen.method.asks_judge() {
                 settled.rankings += 1;
@@ -300,14 +302,15 @@ fn warn_of_evidence(evidence: &Evidence, warnings: &mut Vec<String>) {
     }
 }
 
-/// Positions of a run's leaves that are not asked about any more, in order.
-async fn done(store: &Arc<dyn Store>, run: &RunId) -> anyhow::Result<Vec<u32>> {
+/// Positions and samples of a run's tasks that are not asked about any more, in order.
+async fn done(store: &Arc<dyn Store>, run: &RunId) -> anyhow::Result<Vec<(u32, u32)>> {
     let (mut done, mut after) = (Vec::new(), None);
     loop {
         let page = store.outcomes(run, after, OUTCOME_PAGE).await?;
         let Some(last) = page.last() else { return Ok(done) };
         after = Some((last.position, last.sample));
-        done.extend(page.iter().filter(|t| !is_open(t.outcome)).map(|t| t.position));
+        let finished = page.iter().filter(|task| !is_open(task.outcome));
+        done.extend(finished.map(|task| (task.position, task.sample)));
     }
 }
 

@@ -49,7 +49,7 @@ impl<'c> Runs<'c> {
         Ok(Labels { paper, agent, ..Labels::default() })
     }
 
-    async fn collected(&mut self, run: &RunId) -> anyhow::Result<Collected> {
+    pub(crate) async fn collected(&mut self, run: &RunId) -> anyhow::Result<Collected> {
         let options = CollectOptions::default();
         let store = self.store().await?;
         let mut collected = tribunal_collector::collect(&*store, run, &options).await?;

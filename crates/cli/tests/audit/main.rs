@@ -1,5 +1,6 @@
 //! `tribunal audit`, by the binary alone.
 
+mod labels;
 mod pairing;
 mod published;
 mod runs;

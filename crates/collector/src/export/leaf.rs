@@ -11,10 +11,13 @@ use std::{
 };
 
 use serde_json::{Map, Value};
-use tribunal_core::{Node, Outcome, Verdict, VerdictSource, verdict::Rationale};
+use tribunal_core::{Node, Outcome, Verdict, VerdictSource, verdict::Rationale, vote::is_same};
 use tribunal_store::{Store, StoreError, StoredVerdict};
 
-use crate::collect::Collected;
+use crate::{
+    collect::Collected,
+    votes::{CastVote, outcome_of, undecided},
+};
 
 /// A leaf, its outcome, and the verdict behind it.
 pub(super) struct LeafRecord<'c> {
@@ -24,6 +27,8 @@ pub(super) struct LeafRecord<'c> {
     pub(super) outcome: Outcome,
     verdict: Option<Verdict>,
     missing: String,
+    /// Every vote, where leaves have several.
+    pub(super) votes: Vec<CastVote>,
     collected: &'c Collected,
 }
 
@@ -68,42 +73,53 @@ impl<'c> VerdictReader<'c> {
         let collected = self.collected;
         let node = &collected.rubric.nodes()[index];
         let outcome = collected.outcome(index);
-        let found = self.at(node.position()).await?;
-        let (verdict, missing) = found.map_or((None, None), |f| (f.verdict, f.missing));
-        Ok(LeafRecord {
+        let ballot = collected.spec.ballot();
+        let mut found = self.at(node.position()).await?;
+        found.retain(|stored| stored.sample < ballot.most());
+        let outcomes: Vec<(u32, Outcome)> =
+            found.iter().map(|stored| (stored.sample, outcome_of(stored))).collect();
+        let tally = ballot.tally(&outcomes);
+        let bare = LeafRecord {
             node,
             outcome,
-            // A verdict that came, went or changed since is not the one that was scored.
-            verdict: verdict.filter(|verdict| is_same(verdict.outcome, outcome)),
-            missing: missing.map_or_else(String::new, |(_, message)| message),
+            verdict: None,
+            missing: String::new(),
+            votes: Vec::new(),
             collected,
-        })
+        };
+        // Votes that came, went or changed since are not those that were scored.
+        if !is_same(tally.outcome, outcome) {
+            return Ok(bare);
+        }
+        let votes = match ballot.is_single() {
+            true => Vec::new(),
+            false => found.iter().map(|vote| CastVote::of(&collected.spec, vote)).collect(),
+        };
+        let Some(speaks) = ballot.spokesman(&outcomes, outcome) else {
+            return Ok(LeafRecord { missing: undecided(&outcomes, outcome), votes, ..bare });
+        };
+        let StoredVerdict { verdict, missing, .. } = found.swap_remove(speaks);
+        let missing = missing.map_or_else(String::new, |(_, message)| message);
+        Ok(LeafRecord { verdict, missing, votes, ..bare })
     }
 
-    /// What the store has of the first sample at `position`.
-    async fn at(&mut self, position: u32) -> Result<Option<StoredVerdict>, StoreError> {
+    /// What the store has of the leaf at `position`, its samples in order.
+    async fn at(&mut self, position: u32) -> Result<Vec<StoredVerdict>, StoreError> {
+        let mut found = Vec::new();
         loop {
             while let Some(next) = self.page.pop_front() {
                 if next.position > position {
                     self.page.push_front(next);
-                    return Ok(None);
+                    return Ok(found);
                 }
-                if next.position == position && next.sample == 0 {
-                    return Ok(Some(next));
+                if next.position == position {
+                    found.push(next);
                 }
             }
-            let Some(ahead) = self.ahead.take() else { return Ok(None) };
+            let Some(ahead) = self.ahead.take() else { return Ok(found) };
             self.page = ahead.await?.into();
             self.read_ahead().await;
         }
-    }
-}
-
-/// Whether two outcomes are the same, fractions being read and written as decimals in between.
-fn is_same(a: Outcome, b: Outcome) -> bool {
-    match (a, b) {
-        (Outcome::Graded { score: a }, Outcome::Graded { score: b }) => (a - b).abs() < 1e-9,
-        (a, b) => a == b,
     }
 }
 
@@ -131,6 +147,14 @@ impl LeafRecord<'_> {
         set("evidence", serde_json::to_value(&rationale.evidence)?);
         set("confidence", serde_json::to_value(rationale.confidence)?);
         Ok(Some(fields))
+    }
+
+    /// The share of the votes with a score that have the leaf's; `None` below two, or without one.
+    pub(super) fn agreement(&self) -> Option<f64> {
+        let score = self.outcome.score()?;
+        let scores: Vec<f64> = self.votes.iter().filter_map(|vote| vote.score).collect();
+        let alike = scores.iter().filter(|own| (**own - score).abs() < 1e-9).count();
+        (scores.len() > 1).then(|| alike as f64 / scores.len() as f64)
     }
 
     /// The judge's words, or what happened instead.

@@ -9,7 +9,7 @@ use tribunal_core::VerdictSource;
 
 use super::{Context, Format, LeafRecord, file::AtomicFile, file::WholeFile};
 
-const COLUMNS: [&str; 23] = [
+const COLUMNS: [&str; 25] = [
     "index",
     "position",
     "id",
@@ -24,6 +24,8 @@ const COLUMNS: [&str; 23] = [
     "source",
     "source_detail",
     "confidence",
+    "votes",
+    "agreement",
     "explanation",
     "expectations",
     "reality",
@@ -73,6 +75,7 @@ impl Format for LeavesCsv<'_> {
         };
         let failed = self.context.collected.canaries().map(|canaries| canaries.failed);
         let score = leaf.outcome.score();
+        let votes = leaf.votes.len().max(usize::from(leaf.source().is_some()));
         let outcome = if score.is_some() { "graded" } else { "ungraded" };
         let record: [String; COLUMNS.len()] = [
             node.leaf_index().map_or_else(String::new, |i| i.to_string()),
@@ -89,6 +92,8 @@ impl Format for LeavesCsv<'_> {
             text(leaf.source().map(VerdictSource::name)),
             detail.to_owned(),
             number(rationale.and_then(|rationale| rationale.confidence)),
+            votes.to_string(),
+            number(leaf.agreement()),
             leaf.explanation(),
             text(rationale.map(|rationale| rationale.expectations.as_str())),
             text(rationale.map(|rationale| rationale.reality.as_str())),

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tribunal_core::{RunId, rubric::json::node_fields};
 
 use super::{Context, Format, LeafRecord, file::AtomicFile, file::WholeFile, tree_file::TreeFile};
-use crate::{canary::Canaries, document::GradeState, summary::ScoreSummary};
+use crate::{canary::Canaries, document::GradeState, summary::ScoreSummary, votes::VoteCounts};
 
 /// The document's fields before `tree`.
 #[derive(Serialize)]
@@ -21,6 +21,8 @@ struct Head<'c> {
     judge: &'c str,
     model: &'c str,
     canaries: Option<&'c Canaries>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    votes: Option<&'c VoteCounts>,
     summary: &'c ScoreSummary,
 }
 
@@ -43,6 +45,7 @@ pub(super) fn open<'c>(
         judge: &run.judge,
         model: &run.model,
         canaries: collected.canaries(),
+        votes: collected.votes(),
         summary: collected.summary(),
     };
     let tree = TreeFile::open(&collected.rubric, file, &head, "tree")?;
@@ -74,6 +77,9 @@ impl Format for ScoredTree<'_> {
             set("rationale", leaf.reasoning()?.map_or(Value::Null, Value::Object));
             set("model", Value::from(leaf.model()));
             set("simulated", Value::from(leaf.simulated()));
+            if collected.votes().is_some() {
+                set("votes", serde_json::to_value(&leaf.votes)?);
+            }
         }
         self.tree.node(&fields)
     }

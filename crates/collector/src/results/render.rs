@@ -12,7 +12,7 @@ use comfy_table::{
 };
 use tribunal_core::Category;
 
-use super::{By, Estimate, ResultsRow, ResultsTable, system_name};
+use super::{By, CorrectedScore, Estimate, ResultsRow, ResultsTable, system_name};
 use crate::text::{TextStyle, sanitize_line};
 
 /// What every text says of a simulated judge's scores.
@@ -240,11 +240,18 @@ fn cells(
     let (labels, categories) = (labels(table), categories(table));
     let mut headings: Vec<String> = labels.iter().map(|(name, _)| (*name).to_owned()).collect();
     headings.push("score".to_owned());
+    let is_corrected = table.rows.iter().any(|row| row.corrected.is_some());
+    if is_corrected {
+        headings.push("corrected (95%)".to_owned());
+    }
     headings.extend(categories.iter().map(|category| category.name().to_owned()));
     headings.push("seeds".to_owned());
     let row = |row: &ResultsRow| {
         let mut cells: Vec<String> = labels.iter().map(|(_, text)| escape(&text(row))).collect();
         cells.push(notation.estimate(Some(&row.score)));
+        if is_corrected {
+            cells.push(notation.corrected(row.corrected.as_ref()));
+        }
         for category in &categories {
             let estimate = row.by_category.get(category).and_then(Option::as_ref);
             cells.push(notation.estimate(estimate));
@@ -287,6 +294,17 @@ fn latex_escape(text: &str) -> String {
 // === impl Notation ===
 
 impl Notation {
+    /// A corrected score with its interval, in percent.
+    fn corrected(self, corrected: Option<&CorrectedScore>) -> String {
+        let percent = |value: f64| format!("{:.1}", value * 100.0);
+        match corrected {
+            Some(CorrectedScore::Estimate { estimate, low, high }) => {
+                format!("{} [{}, {}]", percent(*estimate), percent(*low), percent(*high))
+            }
+            Some(CorrectedScore::Refused { .. }) | None => self.nothing.to_owned(),
+        }
+    }
+
     /// An estimate in percent.
     fn estimate(self, estimate: Option<&Estimate>) -> String {
         let percent = |value: f64| format!("{:.1}", value * 100.0);

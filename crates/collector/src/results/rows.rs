@@ -316,6 +316,11 @@ impl<'e> Builder<'e> {
             elapsed_hours: None,
             score: estimate(&per_seed, cells.len()),
             by_category,
+            corrected: None,
+            trees: complete
+                .values()
+                .flat_map(|has| cells.iter().filter_map(|cell| Some(has.get(cell)?.source.clone())))
+                .collect(),
             seeds: seeds.len(),
             per_seed,
             plateau: None,

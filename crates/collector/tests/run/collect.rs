@@ -67,6 +67,7 @@ async fn the_document_has_the_promised_fields() {
         "ungraded_leaves",
         "outcomes",
         "canaries",
+        "votes",
         "calls",
         "tokens",
         "cost_usd",

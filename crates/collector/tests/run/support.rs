@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use tribunal_collector::{CollectOptions, Collected, collect, graded_part};
 use tribunal_core::{
     Attempt, BlobHash, CallKind, Category, ContentKey, FailureClass, JudgeSpec, LeafTask, Outcome,
-    ReplyForm, Rubric, RunId, RunSpec, UngradedReason, Usage, Verdict, VerdictSource, WorkerId,
+    ReplyForm, Rubric, RunId, RunSpec, UngradedReason, Usage, Verdict, VerdictSource, Voting,
+    WorkerId,
     run::{GradeOptions, Input},
     verdict::{Quote, Rationale},
 };
@@ -91,6 +92,9 @@ fn spec(rubric: BlobHash, options: GradeOptions) -> RunSpec {
             reasoning_effort: None,
             extra_body: BTreeMap::new(),
         },
+        samples: 1,
+        jurors: Vec::new(),
+        voting: Voting::Majority,
         prompt_set: input("prompts"),
         max_prior_nodes: None,
         require_evidence: false,

@@ -6,17 +6,20 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use tribunal_collector::{CollectError, Collected};
-use tribunal_core::{Outcome, RunId, UngradedReason};
+use tribunal_collector::{
+    CollectError, Collected,
+    votes::{CastVote, outcome_of, undecided},
+};
+use tribunal_core::{Outcome, RunId, RunSpec, UngradedReason, vote::is_same};
 use tribunal_store::{Label, Store, StoreError, StoredVerdict, label::standing};
 
-use crate::model::{Call, Exhibit, GradedTree, Leaf, RunFacts, Vote, time};
+use crate::model::{Call, Exhibit, GradedTree, Leaf, RunFacts, time};
 
 /// Shows again what a judge was shown.
 #[async_trait]
 pub trait Exhibits: Send + Sync {
-    /// What the judge was shown for this leaf of the run, at this position; with `full`, the
-    /// prompt and the files' texts too. `None` where no judge was asked.
+    /// What the judge of this sample was shown for this leaf of the run, at this position; with
+    /// `full`, the prompt and the files' texts too. `None` where no judge was asked.
     ///
     /// # Errors
     ///
@@ -24,7 +27,7 @@ pub trait Exhibits: Send + Sync {
     async fn exhibit(
         &self,
         run: &RunId,
-        position: u32,
+        place: (u32, u32),
         leaf: &Leaf,
         full: bool,
     ) -> Result<Option<Exhibit>, String>;
@@ -80,8 +83,8 @@ pub async fn run(
             leaves.push(None);
             continue;
         }
-        let samples = stored.remove(&node.position()).unwrap_or_default();
-        let mut leaf = of_samples(samples);
+        let votes = stored.remove(&node.position()).unwrap_or_default();
+        let (mut leaf, sample) = of_votes(collected.spec(), votes);
         // The scores were computed from these outcomes: a verdict that came since would make the
         // page contradict itself.
         if !is_same(leaf.outcome(), collected.outcome(index)) {
@@ -93,11 +96,11 @@ pub async fn run(
         // A verdict of one good call has nothing to tell but its tokens; pages of 10,000 leaves
         // read the calls of the others.
         if leaf.shown.is_some() || leaf.decided_by.is_none() {
-            let attempts = store.attempts(id, node.position(), 0).await?;
+            let attempts = store.attempts(id, node.position(), sample).await?;
             leaf.attempts = attempts.iter().map(Call::from).collect();
         }
         if let Some(exhibits) = exhibits.filter(|_| leaf.shown.is_some()) {
-            leaf.exhibit = exhibit(exhibits, id, node.position(), &leaf, full).await?;
+            leaf.exhibit = exhibit(exhibits, id, (node.position(), sample), &leaf, full).await?;
         }
         if !full {
             leaf.reply = None;
@@ -142,10 +145,14 @@ pub async fn leaf(
     if samples.is_empty() {
         return Err(ReadError::NoSuchLeaf { run: run.clone(), position });
     }
-    let mut leaf = of_samples(samples);
-    leaf.attempts = store.attempts(run, position, 0).await?.iter().map(Call::from).collect();
+    let record = store.run(run).await?;
+    let spec = serde_json::from_slice(&store.blob(record.run.spec).await?);
+    let spec: RunSpec =
+        spec.map_err(|error| CollectError::Spec { run: run.clone(), reason: error.to_string() })?;
+    let (mut leaf, sample) = of_votes(&spec, samples);
+    leaf.attempts = store.attempts(run, position, sample).await?.iter().map(Call::from).collect();
     if leaf.shown.is_some() {
-        leaf.exhibit = exhibit(exhibits, run, position, &leaf, true).await?;
+        leaf.exhibit = exhibit(exhibits, run, (position, sample), &leaf, true).await?;
     }
     Ok(leaf)
 }
@@ -153,11 +160,11 @@ pub async fn leaf(
 async fn exhibit(
     exhibits: &dyn Exhibits,
     run: &RunId,
-    position: u32,
+    (position, sample): (u32, u32),
     leaf: &Leaf,
     full: bool,
 ) -> Result<Option<Exhibit>, ReadError> {
-    let shown = exhibits.exhibit(run, position, leaf, full).await;
+    let shown = exhibits.exhibit(run, (position, sample), leaf, full).await;
     shown.map_err(|reason| ReadError::Exhibit { run: run.clone(), position, reason })
 }
 
@@ -195,35 +202,30 @@ async fn labels(store: &dyn Store, run: &RunId) -> Result<BTreeMap<u32, Vec<Labe
     Ok(found)
 }
 
-/// The leaf of these samples, the first of which counts.
-fn of_samples(samples: Vec<StoredVerdict>) -> Leaf {
-    let votes: Vec<Vote> =
-        if samples.len() > 1 { samples.iter().map(vote).collect() } else { Vec::new() };
-    let Some(first) = samples.into_iter().next() else {
-        return Leaf::missing(UngradedReason::Pending, String::new());
+/// The leaf that these votes come to, and the sample that speaks for it.
+fn of_votes(spec: &RunSpec, mut stored: Vec<StoredVerdict>) -> (Leaf, u32) {
+    let ballot = spec.ballot();
+    stored.retain(|vote| vote.sample < ballot.most());
+    let outcomes: Vec<(u32, Outcome)> =
+        stored.iter().map(|vote| (vote.sample, outcome_of(vote))).collect();
+    let outcome = ballot.tally(&outcomes).outcome;
+    let votes = match ballot.is_single() {
+        true => Vec::new(),
+        false => stored.iter().map(|vote| CastVote::of(spec, vote)).collect(),
     };
-    let leaf = match (first.verdict, first.missing) {
+    let Some(speaks) = ballot.spokesman(&outcomes, outcome) else {
+        let reason = outcome.ungraded().unwrap_or(UngradedReason::Pending);
+        let leaf = Leaf::missing(reason, undecided(&outcomes, outcome));
+        return (Leaf { votes, ..leaf }, 0);
+    };
+    let StoredVerdict { sample, verdict, missing, .. } = stored.swap_remove(speaks);
+    let leaf = match (verdict, missing) {
         (Some(verdict), _) => Leaf::of_verdict(verdict),
         (None, Some((reason, said))) => Leaf::missing(reason, said),
         (None, None) => Leaf::missing(UngradedReason::Pending, String::new()),
     };
-    Leaf { votes, ..leaf }
-}
-
-fn vote(stored: &StoredVerdict) -> Vote {
-    let verdict = stored.verdict.as_ref();
-    let missing = stored.missing.as_ref();
-    Vote {
-        sample: stored.sample,
-        score: verdict.and_then(|verdict| verdict.outcome.score()),
-        reason: verdict
-            .and_then(|verdict| verdict.outcome.ungraded())
-            .or_else(|| missing.map(|(reason, _)| *reason)),
-        explanation: verdict.map_or_else(
-            || missing.map(|(_, said)| said.clone()).unwrap_or_default(),
-            |verdict| verdict.rationale.explanation.clone(),
-        ),
-    }
+    // Of a subtree the score is what the votes come to, the words are one vote's.
+    (Leaf { votes, score: outcome.score(), ..leaf }, sample)
 }
 
 fn facts(collected: &Collected) -> RunFacts {
@@ -233,13 +235,5 @@ fn facts(collected: &Collected) -> RunFacts {
         reason: collected.record().reason.clone(),
         created_at: time(collected.record().created_ms),
         corrected: None,
-    }
-}
-
-/// Whether two outcomes are the same, fractions being read and written as decimals in between.
-fn is_same(a: Outcome, b: Outcome) -> bool {
-    match (a, b) {
-        (Outcome::Graded { score: a }, Outcome::Graded { score: b }) => (a - b).abs() < 1e-9,
-        (a, b) => a == b,
     }
 }

@@ -155,6 +155,10 @@ async fn line(
         ungraded: progress.ungraded.values().sum(),
         calls: totals.judge_calls + totals.rank_calls + totals.repair_calls,
         rejected: totals.rejected,
-        cost_usd: (app.from.prices)(&run.model).map(|prices| totals.cost_usd(&prices)),
+        // Several judges have no one price: what each call cost was recorded with it.
+        cost_usd: match (app.from.prices)(&run.model) {
+            Some(prices) => Some(totals.cost_usd(&prices)),
+            None => totals.recorded_usd(),
+        },
     })
 }

@@ -109,10 +109,10 @@ pub(super) fn flags(leaf: &Leaf) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use tribunal_collector::votes::CastVote;
     use tribunal_core::verdict::{Quote, Suspicion};
 
     use super::*;
-    use crate::model::Vote;
 
     fn names(leaf: &Leaf) -> Vec<&'static str> {
         let bits = flags(leaf);
@@ -122,7 +122,17 @@ mod tests {
 
     #[test]
     fn badges_say_what_is_to_be_looked_at() {
-        let vote = |score| Vote { sample: 0, score, reason: None, explanation: String::new() };
+        let vote = |score| CastVote {
+            sample: 0,
+            judge: String::new(),
+            model: String::new(),
+            weight: 1.0,
+            score,
+            reason: None,
+            source: None,
+            confidence: None,
+            explanation: String::new(),
+        };
         let votes = |scores: &[Option<f64>]| Leaf {
             votes: scores.iter().copied().map(vote).collect(),
             ..Leaf::default()

@@ -8,6 +8,9 @@ use crate::{
     budget::{Amount, Budget, Reservation, ReservationId},
 };
 
+/// Which of the run's judges a batch is for.
+const VOTER: u32 = 2;
+
 pub(super) fn posting(
     claim: &Claim,
     batch: BatchId,
@@ -31,7 +34,8 @@ fn batch(number: u8) -> BatchId {
 
 impl Bench {
     async fn open_batch(&self, number: u8) {
-        let opened = self.store.open_batch(batch(number), &run_id(1), worker(1), TTL).await;
+        let of = (&run_id(1), VOTER);
+        let opened = self.store.open_batch(batch(number), of, worker(1), TTL).await;
         opened.expect("a batch can be opened");
     }
 
@@ -179,7 +183,7 @@ pub async fn a_batch_is_held_by_one_worker(engine: &dyn Engine) {
     let none = bench.store.take_batches(worker(2), TTL, Some(&others[..])).await;
     assert_eq!(none.expect("take"), []);
     let all = bench.store.take_batches(worker(2), TTL, None).await.expect("take");
-    assert_eq!((all.len(), &all[0].run), (1, &run_id(1)));
+    assert_eq!((all.len(), &all[0].run, all[0].voter), (1, &run_id(1), VOTER));
     bench.end_batch().await;
     assert!(!mark(2, None).await);
 }

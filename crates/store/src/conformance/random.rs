@@ -296,8 +296,8 @@ impl Pair {
                 let chosen = self.chosen(claims);
                 for run in 0..RUNS {
                     for store in [&*engine, model] {
-                        let run_id = run_id(run);
-                        let opened = store.open_batch(batch(run), &run_id, worker(1), DAY).await;
+                        let of = (&run_id(run), 0);
+                        let opened = store.open_batch(batch(run), of, worker(1), DAY).await;
                         opened.expect("open");
                     }
                 }

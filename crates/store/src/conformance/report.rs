@@ -1,9 +1,12 @@
 //! Rules of what can be read: blobs, pages, counts, totals.
 
-use tribunal_core::verdict::{PossibleSpend, Quote, Rationale};
+use tribunal_core::{
+    Via,
+    verdict::{PossibleSpend, Quote, Rationale},
+};
 
 use super::*;
-use crate::{error::StoreError, store::KindTotals};
+use crate::{error::StoreError, totals::KindTotals};
 
 /// Equal bytes are one blob; every blob comes back as it was.
 pub async fn blobs_are_stored_once(engine: &dyn Engine) {
@@ -89,7 +92,7 @@ pub async fn totals_count_every_attempt(engine: &dyn Engine) {
         call(CallKind::Judge, Some(FailureClass::Throttled)),
         call(CallKind::Judge, Some(FailureClass::BadReply)),
         call(CallKind::Repair, None),
-        call(CallKind::Judge, None),
+        Attempt { via: Via::Batch, ..call(CallKind::Judge, None) },
     ];
     let most = Usage { input: 1_100, cached: 0, output: 2_048 };
     first.attempts[2].possible = Some(PossibleSpend { usage: most, cost_usd: Some(0.5) });
@@ -113,7 +116,13 @@ pub async fn totals_count_every_attempt(engine: &dyn Engine) {
     assert_eq!((totals.rejected, totals.failed), (1, 2));
     let usage = Usage { input: 7_000, cached: 5_600, output: 350 };
     assert_eq!(totals.usage, usage);
-    assert_eq!(totals.possible, KindTotals { calls: 1, usage: most, ..KindTotals::default() });
+    let batched = Usage { input: 1_000, cached: 800, output: 50 };
+    assert_eq!((totals.by_kind[&CallKind::Judge].batched, totals.batched()), (batched, batched));
+    let most = KindTotals { calls: 1, usage: most, cost_usd: Some(0.5), ..KindTotals::default() };
+    assert_eq!(totals.possible, most);
+    let costs: Vec<Option<f64>> = totals.by_kind.values().map(|of| of.cost_usd).collect();
+    // Of one call for a verdict nobody knows the price.
+    assert_eq!(costs, [None, Some(0.001_953_125), Some(0.001_953_125)]);
     assert_eq!(bench.store.attempts(&run_id(1), 0, 0).await.expect("attempts"), attempts);
     assert_eq!(totals.graded, 2);
     let by_source: Vec<(&str, u64)> =

@@ -19,6 +19,7 @@ use crate::{
 pub(super) struct Batch {
     id: BatchId,
     pub(super) run: RunId,
+    voter: u32,
     remote: Option<String>,
     worker: WorkerId,
     held_until: i64,
@@ -55,7 +56,7 @@ impl Batches for ModelStore {
     async fn open_batch(
         &self,
         batch: BatchId,
-        run: &RunId,
+        (run, voter): (&RunId, u32),
         worker: WorkerId,
         ttl: Duration,
     ) -> Result<(), StoreError> {
@@ -66,6 +67,7 @@ impl Batches for ModelStore {
             tables.batches.push(Batch {
                 id: batch,
                 run: run.clone(),
+                voter,
                 remote: None,
                 worker,
                 held_until: after(now, ttl),
@@ -208,6 +210,7 @@ impl Tables {
         let record = |batch: &Batch| BatchRecord {
             id: batch.id,
             run: batch.run.clone(),
+            voter: batch.voter,
             remote: batch.remote.clone(),
             open: open.get(&batch.id).copied().unwrap_or_default(),
             opened_ms: batch.opened_ms,

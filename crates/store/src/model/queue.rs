@@ -9,14 +9,15 @@ use std::{
 
 use tribunal_core::{
     Attempt, CallKind, FailureClass, LeafTask, LeaseId, RunId, RunState, UngradedReason, Verdict,
-    Via,
+    verdict::PossibleSpend,
 };
 
 use super::{Tables, batches::Posted};
 use crate::{
     budget::Account,
     label::Label,
-    store::{MAX_LOST_LEASES, Progress, RunRecord, RunTotals},
+    store::{MAX_LOST_LEASES, Progress, RunRecord},
+    totals::{KindTotals, RunTotals},
 };
 
 /// A run and its tasks.
@@ -107,15 +108,12 @@ impl Run {
         for task in self.tasks.values() {
             for attempt in &task.attempts {
                 totals.usage += attempt.usage;
-                let of_kind = totals.by_kind.entry(attempt.kind).or_default();
-                of_kind.calls += 1;
-                of_kind.usage += attempt.usage;
-                if attempt.via == Via::Batch {
-                    of_kind.batched += attempt.usage;
-                }
-                if let Some(possible) = attempt.possible {
-                    totals.possible.calls += 1;
-                    totals.possible.usage += possible.usage;
+                let Attempt { via, usage, cost_usd, .. } = *attempt;
+                let free = (usage.input + usage.output == 0).then_some(0.0);
+                let call = KindTotals::of(via, 1, usage, cost_usd.or(free));
+                totals.by_kind.entry(attempt.kind).or_default().add(call);
+                if let Some(PossibleSpend { usage, cost_usd }) = attempt.possible {
+                    totals.possible.add(KindTotals::of(via, 1, usage, cost_usd));
                 }
                 let count = match (attempt.class, attempt.kind) {
                     (Some(FailureClass::Throttled), _) => &mut totals.rejected,

@@ -25,8 +25,8 @@ use crate::{
 };
 
 const COLUMNS: &str = "SELECT b.id, r.id, b.remote, b.opened_ms, \
-    (SELECT count(*) FROM postings p WHERE p.batch = b.id AND p.reply IS NULL) \
-    FROM batches b JOIN runs r ON r.seq = b.run AND NOT r.pruned";
+    (SELECT count(*) FROM postings p WHERE p.batch = b.id AND p.reply IS NULL), \
+    b.voter FROM batches b JOIN runs r ON r.seq = b.run AND NOT r.pruned";
 
 #[async_trait]
 impl Batches for PostgresStore {
@@ -37,12 +37,12 @@ impl Batches for PostgresStore {
     async fn open_batch(
         &self,
         batch: BatchId,
-        run: &RunId,
+        (run, voter): (&RunId, u32),
         worker: WorkerId,
         ttl: Duration,
     ) -> Result<(), StoreError> {
         let (now, ttl) = (self.now(), millis(ttl));
-        call_run!(self, run, conn, seq => open(conn, (batch, seq), worker, ttl, now))
+        call_run!(self, run, conn, seq => open(conn, (batch, seq, voter), worker, ttl, now))
     }
 
     async fn post(
@@ -118,14 +118,14 @@ async fn set_via(conn: &mut PgConnection, run: i64, via: Via) -> Result<(), sqlx
 
 async fn open(
     conn: &mut PgConnection,
-    (batch, run): (BatchId, i64),
+    (batch, run, voter): (BatchId, i64, u32),
     worker: WorkerId,
     ttl_ms: i64,
     now: Option<i64>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(concat!(
-        "INSERT INTO batches (id, run, worker, held_until, opened_ms) \
-         VALUES ($2, $3, $4, ",
+        "INSERT INTO batches (id, run, voter, worker, held_until, opened_ms) \
+         VALUES ($2, $3, $6, $4, ",
         now!(),
         " + $5, ",
         now!(),
@@ -136,6 +136,7 @@ async fn open(
     .bind(run)
     .bind(worker.as_bytes().to_vec())
     .bind(ttl_ms)
+    .bind(i64::from(voter))
     .execute(conn)
     .await?;
     Ok(())
@@ -327,6 +328,7 @@ fn batch_record(row: &PgRow) -> Result<BatchRecord, sqlx::Error> {
         remote: row.try_get(2)?,
         opened_ms: row.try_get(3)?,
         open: number(row, 4)?,
+        voter: number(row, 5)?,
     })
 }
 

@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     share::Weight,
-    store::{NewRun, Progress, RunRecord, RunTotals, TaskOutcome},
+    store::{NewRun, Progress, RunRecord, TaskOutcome},
+    totals::{KindTotals, RunTotals},
 };
 
 /// A row of the page of verdicts.
@@ -253,12 +254,15 @@ pub(super) async fn totals(conn: &mut PgConnection, run: i64) -> Result<RunTotal
         "SELECT 'calls', kind, class, count(*), sum(input)::bigint, sum(cached)::bigint, \
              sum(output)::bigint, false, count(possible_input), \
              coalesce(sum(possible_input), 0)::bigint, coalesce(sum(possible_output), 0)::bigint, \
-             via \
+             via, \
+             CASE WHEN count(*) = count(CASE WHEN input + output = 0 THEN 0 ELSE cost_usd END) \
+                 THEN coalesce(sum(cost_usd), 0) END, \
+             CASE WHEN count(possible_input) = count(possible_usd) THEN sum(possible_usd) END \
          FROM attempts WHERE run = $1 GROUP BY kind, class, via \
          UNION ALL \
          SELECT 'verdicts', source, CASE WHEN score IS NOT NULL THEN 'graded' END, count(*), \
              max(stored_ms), (SELECT first_claim_ms FROM runs WHERE seq = $1), 0, \
-             bool_or(simulated), 0, 0, 0, NULL \
+             bool_or(simulated), 0, 0, 0, NULL, NULL, NULL \
          FROM verdicts WHERE run = $1 GROUP BY source, score IS NOT NULL",
     )
     .bind(run)
@@ -273,15 +277,15 @@ pub(super) async fn totals(conn: &mut PgConnection, run: i64) -> Result<RunTotal
                 let used = usage(row, 4)?;
                 totals.usage += used;
                 let kind = named(row, 1, CallKind::from_name)?;
-                let of_kind = totals.by_kind.entry(kind).or_default();
-                of_kind.calls += count;
-                of_kind.usage += used;
-                if named(row, 11, Via::from_name)? == Via::Batch {
-                    of_kind.batched += used;
+                let via = named(row, 11, Via::from_name)?;
+                let calls = KindTotals::of(via, count, used, row.try_get(12)?);
+                totals.by_kind.entry(kind).or_default().add(calls);
+                let calls: u64 = number(row, 8)?;
+                let usage = Usage { input: number(row, 9)?, cached: 0, output: number(row, 10)? };
+                if calls > 0 {
+                    let possible = KindTotals::of(via, calls, usage, row.try_get(13)?);
+                    totals.possible.add(possible);
                 }
-                totals.possible.calls += number::<u64>(row, 8)?;
-                totals.possible.usage +=
-                    Usage { input: number(row, 9)?, cached: 0, output: number(row, 10)? };
                 let class = optional_name(row, 2, FailureClass::from_name)?;
                 *match (class, kind) {
                     (Some(FailureClass::Throttled), _) => &mut totals.rejected,

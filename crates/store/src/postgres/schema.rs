@@ -261,6 +261,7 @@ CREATE TABLE workers (
 /// Version 2: questions that go through a provider's batch API. Older workers would ask again what is
 /// answered.
 ///
+/// - `batches.voter` is the number of the run's judge that all its questions are for.
 /// - `batches.remote` is what the provider calls it, once that is known.
 /// - `postings` are of tasks that wait for a reply (`tasks.run_at` is the largest number) or have one
 ///   that no verdict was made of yet. A posting's batch may have ended.
@@ -271,6 +272,7 @@ ALTER TABLE attempts ADD COLUMN via TEXT NOT NULL DEFAULT 'live';
 CREATE TABLE batches (
     id BYTEA PRIMARY KEY CHECK (length(id) = 16),
     run BIGINT NOT NULL,
+    voter BIGINT NOT NULL,
     remote TEXT,
     worker BYTEA NOT NULL,
     held_until BIGINT NOT NULL,

@@ -1,7 +1,7 @@
 //! Batches in the tables.
 //!
-//! Owns their statements; what is posted in them is `postings`'s. A posted task is a waiting one whose time never comes; what wakes it is its
-//! reply, or the end of its batch.
+//! Owns their statements; what is posted in them is `postings`'s. A posted task is a waiting one whose
+//! time never comes; what wakes it is its reply, or the end of its batch.
 
 use std::{sync::Arc, time::Duration};
 
@@ -36,6 +36,7 @@ pub(super) enum Change {
     Open {
         batch: BatchId,
         run: i64,
+        voter: u32,
         worker: WorkerId,
         ttl_ms: i64,
     },
@@ -62,7 +63,7 @@ pub(super) enum Change {
 
 const COLUMNS: &str = "SELECT b.id, runs.id, b.remote, b.opened_ms, \
     (SELECT count(*) FROM postings p INDEXED BY postings_open \
-     WHERE p.batch = b.id AND p.reply IS NULL) \
+     WHERE p.batch = b.id AND p.reply IS NULL), b.voter \
     FROM batches b CROSS JOIN runs ON runs.seq = b.run AND runs.pruned = 0";
 
 #[async_trait]
@@ -75,12 +76,12 @@ impl Batches for SqliteStore {
     async fn open_batch(
         &self,
         batch: BatchId,
-        run: &RunId,
+        (run, voter): (&RunId, u32),
         worker: WorkerId,
         ttl: Duration,
     ) -> Result<(), StoreError> {
-        let run = self.seq(run).await?;
-        self.done(Request::Batch(Change::Open { batch, run, worker, ttl_ms: millis(ttl) })).await
+        let (run, ttl_ms) = (self.seq(run).await?, millis(ttl));
+        self.done(Request::Batch(Change::Open { batch, run, voter, worker, ttl_ms })).await
     }
 
     async fn post(
@@ -201,13 +202,14 @@ pub(super) async fn apply(
             query.bind(*run).execute(conn).await?;
             Ok(Answer::Done)
         }
-        Change::Open { batch, run, worker, ttl_ms } => {
+        Change::Open { batch, run, voter, worker, ttl_ms } => {
             sqlx::query(
-                "INSERT INTO batches (id, run, worker, held_until, opened_ms) \
-                 VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                "INSERT INTO batches (id, run, voter, worker, held_until, opened_ms) \
+                 VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             )
             .bind(batch.as_bytes().to_vec())
             .bind(*run)
+            .bind(*voter)
             .bind(worker.as_bytes().to_vec())
             .bind(now.saturating_add(*ttl_ms))
             .bind(now)
@@ -342,6 +344,7 @@ fn batch_record(row: &SqliteRow) -> Result<BatchRecord, sqlx::Error> {
         remote: row.try_get(2)?,
         opened_ms: row.try_get(3)?,
         open: row.try_get::<i64, _>(4)?.cast_unsigned(),
+        voter: row.try_get(5)?,
     })
 }
 

@@ -18,7 +18,8 @@ use super::{
 use crate::{
     budget::{Amount, Spending},
     share::Weight,
-    store::{NewRun, Progress, RunRecord, RunTotals, TaskOutcome},
+    store::{NewRun, Progress, RunRecord, TaskOutcome},
+    totals::{KindTotals, RunTotals},
 };
 
 /// A row of the page of verdicts.
@@ -258,12 +259,15 @@ pub(super) async fn totals(pool: &SqlitePool, run: i64) -> Result<RunTotals, sql
     let rows = sqlx::query(
         "SELECT 'calls', kind, class, count(*), sum(input), sum(cached), sum(output), \
              count(possible_input), coalesce(sum(possible_input), 0), \
-             coalesce(sum(possible_output), 0), via \
+             coalesce(sum(possible_output), 0), via, \
+             CASE WHEN count(*) = count(CASE WHEN input + output = 0 THEN 0 ELSE cost_usd END) \
+                 THEN coalesce(sum(cost_usd), 0.0) END, \
+             CASE WHEN count(possible_input) = count(possible_usd) THEN sum(possible_usd) END \
          FROM attempts WHERE run = ?1 GROUP BY kind, class, via \
          UNION ALL \
          SELECT 'verdicts', source, iif(score IS NULL, NULL, 'graded'), count(*), \
              max(simulated), max(stored_ms), (SELECT first_claim_ms FROM runs WHERE seq = ?1), \
-             0, 0, 0, NULL \
+             0, 0, 0, NULL, NULL, NULL \
          FROM verdicts WHERE run = ?1 GROUP BY source, score IS NULL",
     )
     .bind(run)
@@ -278,15 +282,15 @@ pub(super) async fn totals(pool: &SqlitePool, run: i64) -> Result<RunTotals, sql
                     Usage { input: count(row, 4)?, cached: count(row, 5)?, output: count(row, 6)? };
                 totals.usage += usage;
                 let kind = named(row, 1, CallKind::from_name)?;
-                let of_kind = totals.by_kind.entry(kind).or_default();
-                of_kind.calls += number;
-                of_kind.usage += usage;
-                if named(row, 10, Via::from_name)? == Via::Batch {
-                    of_kind.batched += usage;
+                let via = named(row, 10, Via::from_name)?;
+                let calls = KindTotals::of(via, number, usage, row.try_get(11)?);
+                totals.by_kind.entry(kind).or_default().add(calls);
+                let calls = count(row, 7)?;
+                let usage = Usage { input: count(row, 8)?, cached: 0, output: count(row, 9)? };
+                if calls > 0 {
+                    let possible = KindTotals::of(via, calls, usage, row.try_get(12)?);
+                    totals.possible.add(possible);
                 }
-                totals.possible.calls += count(row, 7)?;
-                totals.possible.usage +=
-                    Usage { input: count(row, 8)?, cached: 0, output: count(row, 9)? };
                 let class = optional_name(row, 2, FailureClass::from_name)?;
                 *match (class, kind) {
                     (Some(FailureClass::Throttled), _) => &mut totals.rejected,

@@ -233,6 +233,7 @@ ALTER TABLE tasks ADD COLUMN first_claim_ms INTEGER;
 
 /// Version 6: questions that go through a provider's batch API.
 ///
+/// - `batches.voter` is the number of the run's judge that all its questions are for.
 /// - `batches.remote` is what the provider calls it, once that is known.
 /// - `postings` are of tasks that wait for a reply (`tasks.run_at` is the largest number) or have one
 ///   that no verdict was made of yet. A posting's batch may have ended.
@@ -243,6 +244,7 @@ ALTER TABLE attempts ADD COLUMN via TEXT NOT NULL DEFAULT 'live';
 CREATE TABLE batches (
     id BLOB PRIMARY KEY CHECK (length(id) = 16),
     run INTEGER NOT NULL,
+    voter INTEGER NOT NULL,
     remote TEXT,
     worker BLOB NOT NULL,
     held_until INTEGER NOT NULL,

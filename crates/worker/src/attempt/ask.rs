@@ -262,7 +262,7 @@ impl<'a> Turn<'a> {
             judge: &run.run.spec.judge,
             prefix: shared.prefix.clone(),
             messages,
-            parameters: run.parameters(self.form, answer),
+            parameters: run.parameters(self.form, answer, self.vote()),
             cache_key: run.cache_key(shared),
         }
     }

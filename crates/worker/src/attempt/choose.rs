@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use tribunal_core::{CallKind, FailureClass, Rubric, UngradedReason};
+use tribunal_core::{CallKind, FailureClass, LeafTask, Rubric, UngradedReason};
 
 use super::{
     Asker, End, Turn,
@@ -64,7 +64,7 @@ impl Turn<'_> {
             [first, _, ..] => rubric.nodes()[first].position(),
             _ => self.claim.task.position,
         };
-        let shares = run.groups.of(first);
+        let shares = run.groups.of(first, self.claim.task.sample);
         let ranking = if selector.method().asks_judge() {
             let cut = Cut::of(stop, self.deadline);
             let make = async || self.ranking(shared, selector, rubric, &group).await;
@@ -163,10 +163,15 @@ impl Turn<'_> {
         let evidence = run.run.evidence_hash(self.category)?;
         for sibling in group.iter().filter(|_| group.len() > 1) {
             let position = rubric.nodes()[*sibling].position();
-            let before = position.checked_sub(1).map(|before| (before, u32::MAX));
+            let sample = self.claim.task.sample;
+            let before = match sample.checked_sub(1) {
+                Some(before) => Some((position, before)),
+                None => position.checked_sub(1).map(|before| (before, u32::MAX)),
+            };
             let stored = run.store.verdicts(&run.run.id, before, 1).await;
             let stored = stored.map_err(ContextError::from)?.into_iter().next();
-            let verdict = stored.filter(|stored| stored.position == position);
+            let verdict =
+                stored.filter(|stored| (stored.position, stored.sample) == (position, sample));
             let shown = verdict.and_then(|stored| stored.verdict).map(|verdict| verdict.shown);
             if let Some(shown) = shown
                 && (shown.evidence, shown.shrunk) == (Some(evidence), false)
@@ -182,7 +187,8 @@ impl Turn<'_> {
     pub(super) fn forget_own_group(&self) {
         let selector = self.shared.as_ref().and_then(|shared| shared.selector.as_ref());
         if selector.is_some_and(|selector| !selector.method().is_shared()) {
-            self.asker.run.groups.forget(self.claim.task.position);
+            let LeafTask { position, sample, .. } = self.claim.task;
+            self.asker.run.groups.forget(position, sample);
         }
     }
 }

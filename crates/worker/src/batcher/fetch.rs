@@ -46,7 +46,7 @@ impl Batcher {
         contexts: &Contexts,
     ) -> Result<(), StoreError> {
         self.look_later(record.id);
-        let context = match contexts(record.run.clone()).await {
+        let context = match contexts(record.run.clone(), record.voter as usize).await {
             Ok(context) => context,
             Err(error) => return self.pause(&record.run, error.to_string()).await,
         };

@@ -24,6 +24,12 @@ pub struct Clustered {
     pub se_cr0: f64,
     /// The standard error with the factor √(G/(G−1)) (CR1).
     pub se_cr1: f64,
+    /// The standard error with each cluster's square over one less its share of the total (CR2, Bell
+    /// and McCaffrey 2002): with few clusters of unlike sizes the others are too small.
+    pub se_cr2: f64,
+    /// Degrees of freedom of CR2 (Imbens and Kolesár 2016): G − 1 where clusters are alike in size,
+    /// fewer where they are not.
+    pub df: f64,
     /// Clusters with a total above 0.
     pub clusters: usize,
 }
@@ -40,15 +46,57 @@ pub fn clustered(sums: &[ClusterSum]) -> Option<Clustered> {
     let squares: f64 = sums.iter().map(|sum| (sum.hits - mean * sum.total).powi(2)).sum();
     let se_cr0 = squares.sqrt() / total;
     let few = clusters as f64 / (clusters as f64 - 1.0);
-    Some(Clustered { mean, se_cr0, se_cr1: se_cr0 * few.sqrt(), clusters })
+    // What is left of each cluster's own influence.
+    let rest = |sum: &ClusterSum| 1.0 - sum.total / total;
+    let squares: f64 =
+        sums.iter().map(|sum| (sum.hits - mean * sum.total).powi(2) / rest(sum)).sum();
+    // The squares of the quadratic form under equal variances, its trace being the total.
+    let own: f64 = sums.iter().map(|sum| sum.total.powi(2)).sum();
+    let part = |sum: &ClusterSum| (sum.total / total).powi(2) / rest(sum);
+    let parts: f64 = sums.iter().map(|sum| part(sum)).sum();
+    let alone: f64 = sums.iter().map(|sum| part(sum).powi(2)).sum();
+    let df = total.powi(2) / (own + total.powi(2) * (parts.powi(2) - alone));
+    Some(Clustered {
+        mean,
+        se_cr0,
+        se_cr1: se_cr0 * few.sqrt(),
+        se_cr2: squares.sqrt() / total,
+        df,
+        clusters,
+    })
 }
 
 // === impl Clustered ===
 
 impl Clustered {
-    /// The interval from CR1 and Student's t with G − 1 degrees of freedom.
+    /// The interval from CR2 and Student's t with its degrees of freedom.
     pub fn interval(&self, level: f64) -> Interval {
-        let t = t_critical(level, self.clusters as f64 - 1.0).unwrap_or(f64::INFINITY);
-        Interval::around(self.mean, t * self.se_cr1)
+        let t = t_critical(level, self.df).unwrap_or(f64::INFINITY);
+        Interval::around(self.mean, t * self.se_cr2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sum(hits: f64, total: f64) -> ClusterSum {
+        ClusterSum { hits, total }
+    }
+
+    #[test]
+    fn clusters_alike_in_size_have_the_plain_error_and_degrees() {
+        let found = clustered(&[sum(7.0, 10.0), sum(5.0, 10.0), sum(9.0, 10.0), sum(6.0, 10.0)]);
+        let found = found.expect("four clusters");
+        assert!((found.se_cr2 - found.se_cr1).abs() < 1e-12, "{found:?}");
+        assert!((found.df - 3.0).abs() < 1e-9, "{found:?}");
+    }
+
+    #[test]
+    fn one_large_cluster_leaves_few_degrees() {
+        let unlike = [sum(70.0, 100.0), sum(3.0, 5.0), sum(4.0, 5.0), sum(2.0, 5.0)];
+        let found = clustered(&unlike).expect("four clusters");
+        assert!(found.df < 2.0 && found.df > 0.0, "{found:?}");
+        assert!(found.se_cr2 > found.se_cr0, "{found:?}");
     }
 }

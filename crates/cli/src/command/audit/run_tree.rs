@@ -6,8 +6,8 @@ use std::{fs, path::Path, sync::Arc};
 
 use serde_json::Value;
 use tribunal_audit::{GradedTree, LeafGrade, document::JudgeHeader, pair::path::Named};
-use tribunal_collector::{CollectOptions, collect};
-use tribunal_core::{BlobHash, RunId, RunSpec};
+use tribunal_collector::{CollectOptions, Collected, collect};
+use tribunal_core::{BlobHash, Node, RunId, RunSpec, Voting, ids::FieldHasher};
 use tribunal_store::{Store, StoredVerdict};
 
 use super::load::Graded;
@@ -35,7 +35,8 @@ impl<'c> Runs<'c> {
         Self { config, store: None }
     }
 
-    /// The trees of a run, one a sample.
+    /// The trees of a run: one a sample where the majority decides, else the one that the votes come
+    /// to.
     ///
     /// # Errors
     ///
@@ -53,7 +54,8 @@ impl<'c> Runs<'c> {
             }
         };
         let run = engine::find_run(&store, name).await?;
-        let collected = collect(&*store, &run, &CollectOptions::default()).await?;
+        let mut collected = collect(&*store, &run, &CollectOptions::default()).await?;
+        collected.set_prices(self.config.models.get(&collected.spec().judge.model).prices);
         let rubric = Arc::new(collected.rubric().clone());
         let places: Vec<u32> = rubric.leaves().map(|(_, leaf)| leaf.position()).collect();
         let mut samples = vec![vec![LeafGrade::default(); places.len()]];
@@ -77,12 +79,14 @@ impl<'c> Runs<'c> {
             grades,
             positions_known: true,
         };
-        let prices = self.config.models.get(&collected.spec().judge.model).prices;
+        if !matches!(collected.spec().voting, Voting::Majority) {
+            samples = vec![decided(&collected, &samples)];
+        }
         Ok(Graded {
             named: Named { shown: format!("run {run}"), relative: run.to_string() },
             samples: samples.into_iter().map(tree).collect(),
             header: header(collected.spec(), run.as_str(), collected.simulated()),
-            cost_usd: prices.map(|prices| collected.totals().cost_usd(&prices)),
+            cost_usd: collected.cost_usd(),
             is_run: true,
         })
     }
@@ -94,6 +98,19 @@ impl<'c> Runs<'c> {
         }
         Ok(())
     }
+}
+
+/// What the votes on each leaf come to, in the words of a vote that says so.
+fn decided(collected: &Collected, samples: &[Vec<LeafGrade>]) -> Vec<LeafGrade> {
+    let leaf = |(place, (index, _)): (usize, (usize, &Node))| {
+        let score = collected.outcome(index).score();
+        // The last ones are those of the judge that has the last word.
+        let votes = samples.iter().rev().map(|sample| &sample[place]);
+        let speaks = votes.clone().find(|vote| score.is_some() && vote.score == score);
+        let explanation = speaks.map(|vote| vote.explanation.clone()).unwrap_or_default();
+        LeafGrade { score, explanation, confidence: None }
+    };
+    collected.rubric().leaves().enumerate().map(leaf).collect()
 }
 
 fn grade(stored: StoredVerdict) -> LeafGrade {
@@ -137,12 +154,24 @@ pub(super) fn name_by_tree(judge: &mut [Graded], humans: &[Vec<Graded>]) {
     }
 }
 
-/// Who judges a run.
+/// Who judges a run. Several votes on a leaf are another judge than one of them.
 pub(crate) fn header(spec: &RunSpec, run: &str, simulated: bool) -> JudgeHeader {
+    let mut identity = spec.judge.identity();
+    if !spec.ballot().is_single() {
+        let mut hasher = FieldHasher::new("tribunal.panel/1");
+        hasher.field("judge", &identity);
+        hasher.field("samples", &spec.samples.to_le_bytes());
+        for juror in &spec.jurors {
+            hasher.field("judge", &juror.judge.identity());
+            hasher.field("samples", &juror.samples.to_le_bytes());
+        }
+        hasher.field("voting", &serde_json::to_vec(&spec.voting).unwrap_or_default());
+        identity = hasher.finish().as_bytes().to_vec();
+    }
     JudgeHeader {
-        name: spec.judge.name.clone(),
-        model: Some(spec.judge.model.clone()),
-        judge_hash: Some(BlobHash::of(&spec.judge.identity()).to_string()),
+        name: spec.of_judges(|judge| &judge.name),
+        model: Some(spec.of_judges(|judge| &judge.model)),
+        judge_hash: Some(BlobHash::of(&identity).to_string()),
         prompt_hash: Some(spec.prompt_set.hash.to_string()),
         rubric_hashes: vec![spec.rubric.hash.to_string()],
         runs: vec![run.to_owned()],
@@ -151,7 +180,7 @@ pub(crate) fn header(spec: &RunSpec, run: &str, simulated: bool) -> JudgeHeader 
 }
 
 /// Who graded this file and what that cost: from the manifest beside it, else from the file.
-pub(super) fn beside(path: &Path, bytes: &[u8]) -> (JudgeHeader, Option<f64>) {
+pub(crate) fn beside(path: &Path, bytes: &[u8]) -> (JudgeHeader, Option<f64>) {
     if let Some(found) = manifest(path) {
         return found;
     }

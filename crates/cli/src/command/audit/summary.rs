@@ -12,6 +12,8 @@ use tribunal_audit::{
 };
 use tribunal_collector::{TextStyle, sanitize_line};
 
+use crate::calibration;
+
 /// Lines of the lists that may be long; the files have all of them.
 const SHOWN: usize = 10;
 
@@ -211,6 +213,18 @@ fn others(text: &mut String, document: &AuditDocument) {
             number(found.fleiss_kappa),
             found.unanimous,
         );
+        for root in &found.roots {
+            let enough = root.samples_for_one_point.map_or("-".to_owned(), |n| n.to_string());
+            let _ = writeln!(
+                text,
+                "  {}: root variance {}, {enough} samples for a standard error of 0.01",
+                sanitize_line(&root.submission),
+                root.variance.map_or("-".to_owned(), |variance| format!("{variance:.6}")),
+            );
+        }
+    }
+    if let Some(sending) = &document.escalation {
+        let _ = writeln!(text, "\nescalation: {}", calibration::sending(sending));
     }
     if let Some(found) = &document.calibration {
         let _ = writeln!(

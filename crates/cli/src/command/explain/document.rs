@@ -7,6 +7,7 @@ pub(super) mod parts;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use tribunal_collector::votes::CastVote;
 use tribunal_core::{
     Attempt, Category, FailureClass, RunId, RunState, UngradedReason, Usage, VerdictSource, Via,
     canary,
@@ -39,8 +40,10 @@ pub(crate) struct ExplainDocument {
     pub(super) canary_expected: Option<f64>,
     /// Depth-first position of the node in the unpruned rubric; of a canary, its position in the queue.
     pub(super) position: u32,
-    /// 0-based sample.
+    /// 0-based sample of the vote that speaks for the leaf: the one that all below is of.
     pub(super) sample: u32,
+    /// Every vote on the leaf; empty where one is asked for.
+    pub(super) votes: Vec<CastVote>,
     /// The node's id.
     pub(super) id: String,
     /// The groups that the leaf belongs to, the root first.
@@ -81,7 +84,7 @@ pub(crate) struct ExplainDocument {
     pub(super) suspected_injection: Vec<SuspicionDocument>,
     /// What the judge was shown; null where no judge was asked.
     pub(super) shown: Option<ShownDocument>,
-    /// Every call made for this leaf, in order.
+    /// Every call made for this vote, in order.
     pub(super) attempts: Vec<AttemptDocument>,
     /// Tokens of all of them.
     pub(super) usage: Usage,
@@ -127,18 +130,20 @@ impl ExplainDocument {
             let (id, requirements) = (above.id.clone(), above.requirements.clone());
             CrumbDocument { id, requirements, weight: above.weight }
         };
-        let (reason, detail) = match (verdict, stored.as_ref().and_then(|s| s.missing.as_ref())) {
-            (Some(verdict), _) => (verdict.outcome.ungraded(), None),
-            (None, Some((reason, said))) => (Some(*reason), Some(said.clone())),
-            (None, None) => (Some(UngradedReason::Pending), None),
+        let (score, reason) = (found.outcome.score(), found.outcome.ungraded());
+        let missing = stored.as_ref().and_then(|stored| stored.missing.as_ref());
+        let detail = match (verdict, missing) {
+            (Some(_), _) => None,
+            (None, Some((_, said))) => Some(said.clone()),
+            (None, None) => Some(found.undecided.clone()),
         };
-        let state = match (verdict, stored, reason) {
-            (Some(_), _, None) => LeafState::Graded,
-            (Some(_), _, Some(_)) => LeafState::Ungraded,
-            (None, None, _) => LeafState::NotQueued,
-            (None, Some(_), Some(UngradedReason::Pending) | None) => LeafState::Pending,
-            (None, Some(_), Some(UngradedReason::Cancelled)) => LeafState::Cancelled,
-            (None, Some(_), Some(_)) => LeafState::Dead,
+        let state = match (verdict, found.queued, reason) {
+            (_, false, _) => LeafState::NotQueued,
+            (_, _, None) => LeafState::Graded,
+            (_, _, Some(UngradedReason::Tied)) | (Some(_), _, Some(_)) => LeafState::Ungraded,
+            (None, true, Some(UngradedReason::Pending)) => LeafState::Pending,
+            (None, true, Some(UngradedReason::Cancelled)) => LeafState::Cancelled,
+            (None, true, Some(_)) => LeafState::Dead,
         };
         let canary = found.canary();
         let (mut usage, mut batched) = (Usage::default(), Usage::default());
@@ -160,6 +165,7 @@ impl ExplainDocument {
             canary_expected: canary.map(|canary| canary.expected),
             position: found.position,
             sample: stored.as_ref().map_or(0, |stored| stored.sample),
+            votes: found.votes.clone(),
             id: match canary {
                 Some(_) => format!("canary-{}", found.position - canary::FIRST_POSITION),
                 None => node.id.clone(),
@@ -171,7 +177,7 @@ impl ExplainDocument {
             weight: node.weight,
             share: if canary.is_some() { 0.0 } else { rubric.weight_shares()[*index] },
             state,
-            score: verdict.and_then(|verdict| verdict.outcome.score()),
+            score,
             reason,
             detail: detail.filter(|detail| !detail.is_empty()),
             class: reason

@@ -21,6 +21,7 @@ use crate::command::evidence::{cut_lines, file_lines};
 pub(super) fn render(document: &ExplainDocument, prompt: bool, reply: bool) -> String {
     let mut text = head(document);
     text.push_str(&outcome(document));
+    text.push_str(&votes(document));
     if let Some(rationale) = &document.rationale {
         text.push_str(&reasoning(rationale));
     }
@@ -80,6 +81,33 @@ fn head(document: &ExplainDocument) -> String {
             writeln!(text, "  {category}{fine}, weight {weight}, {share:.2}% of the root")
         }
     };
+    text
+}
+
+/// Every vote, where there are several; the one that speaks for the leaf is marked.
+fn votes(document: &ExplainDocument) -> String {
+    if document.votes.is_empty() {
+        return String::new();
+    }
+    let mut text = "\nVotes\n".to_owned();
+    for vote in &document.votes {
+        let mark = if vote.sample == document.sample { '*' } else { ' ' };
+        let said = match (vote.score, vote.reason) {
+            (Some(score), _) => score.to_string(),
+            (None, Some(reason)) => reason.name().to_owned(),
+            (None, None) => String::new(),
+        };
+        let weight = match vote.weight {
+            1.0 => String::new(),
+            weight => format!(", weighs {weight:.3}"),
+        };
+        let (number, judge) = (vote.sample + 1, sanitize_line(&vote.judge));
+        let _ = writeln!(
+            text,
+            "  {mark} {number} {judge}{weight}: {said}  {}",
+            sanitize_line(&vote.explanation)
+        );
+    }
     text
 }
 

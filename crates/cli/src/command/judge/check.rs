@@ -130,7 +130,7 @@ pub(super) async fn run(args: &JudgeArgs, context: &command::Context) -> anyhow:
     let judge = prepare::judge(args, RateArgs::default(), &config)?;
     let (spec, facts) = (judge.spec.clone(), judge.facts.clone());
     // The simulated judge inside this process lives as long as this does.
-    let known = Endpoints::new(config, Some(judge));
+    let known = Endpoints::new(config, vec![judge]);
     let endpoints = known.endpoints(&spec).map_err(anyhow::Error::msg)?;
     let mut providers = Vec::with_capacity(endpoints.len());
     for endpoint in endpoints {

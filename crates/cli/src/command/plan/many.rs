@@ -16,6 +16,7 @@ use crate::{
     config::{Config, judge::ResolvedJudge},
     exit::Exit,
     output,
+    panel::Panel,
     trees::refuse,
 };
 
@@ -57,10 +58,11 @@ pub(crate) async fn many(
     judge: &ResolvedJudge,
     context: &Context,
 ) -> anyhow::Result<Exit> {
+    let panel = Panel::of(judge.clone());
     let (mut plans, mut problems) = (Vec::new(), Vec::new());
     let mut seen: BTreeSet<RunId> = BTreeSet::new();
     for (at, inputs) in trees {
-        match plan(inputs, config, judge).await {
+        match plan(inputs, config, &panel).await {
             Ok(plan) if seen.insert(plan.run.clone()) => plans.push(plan),
             Ok(_) => {}
             Err(error) => problems.push(format!("{at}: {error:#}")),
