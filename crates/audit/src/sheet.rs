@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     metric::label::inclusion,
-    pair::{Leaf, PairError, Paired, table::verdict},
+    pair::{Consensus, Leaf, PairError, Paired, table::verdict},
     tree::LeafGrade,
 };
 
@@ -100,7 +100,9 @@ pub fn draw(paired: &Paired, budget: u64, seed: u64) -> Sheet {
         .leaves
         .iter()
         .zip(chances)
-        .filter(|(leaf, _)| leaf.humans.is_empty() && leaf.judges.iter().any(|s| !s.is_empty()))
+        .filter(|(leaf, _)| {
+            leaf.human() == Consensus::Missing && leaf.judges.iter().any(|s| !s.is_empty())
+        })
         .collect();
     let weights: Vec<f64> = open.iter().map(|(leaf, _)| leaf.weight).collect();
     let doubts: Vec<f64> = open.iter().map(|(_, chance)| *chance).collect();

@@ -108,10 +108,6 @@ enum Command {
     Schema(schema::SchemaArgs),
 }
 
-/// Token counts and trees are millions of small pieces of memory.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     // One TLS provider for the whole process, before the first client is made.
     let _ = rustls::crypto::ring::default_provider().install_default();

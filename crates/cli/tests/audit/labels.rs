@@ -111,6 +111,36 @@ fn a_sheet_is_drawn_filled_in_and_read_back() {
 }
 
 #[test]
+fn what_a_human_graded_is_not_drawn_and_the_rest_of_the_tree_is() {
+    let folder = folder();
+    let leaves = leaves(human);
+    let graded = |i: usize, score: f64| (i < 10).then_some(score);
+    let some: Vec<Leaf<'_>> = (0..)
+        .zip(&leaves)
+        .map(|(i, (id, weight, category, score))| {
+            (id.as_str(), *weight, *category, graded(i, *score))
+        })
+        .collect();
+    folder.tree("human/p/grader_output.json", &some);
+    // Trees by other names, with the manifest beside them.
+    let tree = std::fs::read_to_string(folder.path("judge/p/grader_output.json")).expect("a tree");
+    folder.write("named/p/grader.json", &tree);
+    folder.write("named/p/run.json", "{}");
+    let human = std::fs::read_to_string(folder.path("human/p/grader_output.json")).expect("a tree");
+    folder.write("others/p/grader.json", &human);
+    for (judge, human) in [("judge", "human"), ("named", "others")] {
+        let drawn = folder.run(&[
+            "audit", "--json", "--judge", judge, "--human", human, "--next", "40", "--out", "a",
+        ]);
+        assert!(drawn.status.success(), "{}", String::from_utf8_lossy(&drawn.stderr));
+        let drawn: Value = serde_json::from_slice(&drawn.stdout).expect("a document");
+        let index = |row: &Value| row["index"].as_u64().expect("a number");
+        let drawn: Vec<u64> = drawn["leaves"].as_array().expect("rows").iter().map(index).collect();
+        assert!(!drawn.is_empty() && drawn.iter().all(|index| *index >= 10), "{drawn:?}");
+    }
+}
+
+#[test]
 fn labels_that_were_drawn_estimate_the_score_of_all_leaves() {
     let folder = folder();
     let (mut sum, mut draws) = (0.0, 0.0);

@@ -45,6 +45,9 @@ pub(super) struct Graded {
     pub(super) is_run: bool,
 }
 
+/// The manifest of a run, which stands beside its trees.
+pub(super) const MANIFEST: &str = "run.json";
+
 /// The names of files that hold a graded tree, the best one of a folder first.
 const TREES: [&str; 3] = ["scored_tree.json", "grader_output.json", "expected_result.json"];
 
@@ -149,7 +152,8 @@ fn with_folder(path: &Path, name: &str) -> String {
     folder.map_or_else(|| name.to_owned(), |folder| format!("{}/{name}", folder.to_string_lossy()))
 }
 
-/// The graded trees of a folder: of each folder within it the best known name, else every `.json`.
+/// The graded trees of a folder: of each folder within it the best known name, else every `.json` but
+/// a run's manifest.
 fn folder(path: &Path, graded: &mut Vec<Graded>) -> anyhow::Result<()> {
     let before = graded.len();
     walk(path, path, 0, graded)?;
@@ -169,7 +173,10 @@ fn walk(root: &Path, path: &Path, depth: usize, graded: &mut Vec<Graded>) -> any
     let known = TREES.into_iter().find_map(named);
     let is_tree = |entry: &&PathBuf| match known {
         Some(known) => *entry == known,
-        None => entry.extension().is_some_and(|extension| extension == "json"),
+        None => {
+            let json = entry.extension().is_some_and(|extension| extension == "json");
+            json && !entry.ends_with(MANIFEST)
+        }
     };
     for entry in entries.iter().filter(|entry| entry.is_file()).filter(is_tree) {
         let relative = entry.strip_prefix(root).unwrap_or(entry);

@@ -10,7 +10,7 @@ use tribunal_collector::{CollectOptions, Collected, collect};
 use tribunal_core::{BlobHash, Node, RunId, RunSpec, Voting, ids::FieldHasher};
 use tribunal_store::{Store, StoredVerdict};
 
-use super::load::Graded;
+use super::load::{Graded, MANIFEST};
 use crate::{config::Config, engine};
 
 /// Verdicts read at once.
@@ -198,7 +198,7 @@ pub(crate) fn beside(path: &Path, bytes: &[u8]) -> (JudgeHeader, Option<f64>) {
 }
 
 fn manifest(path: &Path) -> Option<(JudgeHeader, Option<f64>)> {
-    let bytes = fs::read(path.with_file_name("run.json")).ok()?;
+    let bytes = fs::read(path.with_file_name(MANIFEST)).ok()?;
     let document: Value = serde_json::from_slice(&bytes).ok()?;
     if document.get("schema")?.as_str()? != "tribunal.manifest/1" {
         return None;
