@@ -4,6 +4,7 @@
 //! writes nothing. It never calls a judge and never computes a score.
 
 pub mod batches;
+mod blob;
 pub mod budget;
 pub mod clock;
 #[cfg(any(test, feature = "conformance"))]
@@ -15,7 +16,9 @@ pub mod postgres;
 mod process;
 pub mod quota;
 mod reach;
+mod ready;
 mod record;
+mod row;
 mod share;
 pub mod sqlite;
 pub mod store;

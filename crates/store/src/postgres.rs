@@ -16,6 +16,7 @@ use tribunal_core::{
 };
 
 use crate::{
+    blob,
     budget::{Amount, Budget, Reservation, ReserveOutcome, Settlement},
     clock::Clock,
     error::StoreError,
@@ -55,9 +56,6 @@ use call::{call, call_once, call_run};
 use connect::Target;
 use open::{Purpose, unseen};
 use outcome::NewVerdict;
-
-/// Verdicts that are decoded between two chances for other tasks to run.
-const DECODE_AT_ONCE: usize = 64;
 
 /// Tasks put into the queue in one statement, at most.
 const TASKS_AT_ONCE: usize = 5_000;
@@ -171,17 +169,8 @@ impl Store for PostgresStore {
     }
 
     async fn blob(&self, hash: BlobHash) -> Result<Arc<[u8]>, StoreError> {
-        let fail = |what| StoreError::Blob { hash: hash.to_string(), what };
         let stored = call!(self, conn => read::blob(conn, hash))?;
-        let (content, size) = stored.ok_or_else(|| fail("missing"))?;
-        let bytes = self
-            .blocking(move || {
-                let bytes = record::decompress(&content)?;
-                let sound = bytes.len() as u64 == size && BlobHash::of(&bytes) == hash;
-                sound.then(|| Arc::from(bytes))
-            })
-            .await?;
-        bytes.ok_or_else(|| fail("damaged"))
+        blob::unpack(hash, stored, &self.name).await
     }
 
     async fn token_counts(
@@ -335,22 +324,7 @@ impl Store for PostgresStore {
         limit: usize,
     ) -> Result<Vec<StoredVerdict>, StoreError> {
         let rows = call_run!(self, run, conn, seq => read::verdicts(conn, seq, after, limit))?;
-        let mut verdicts = Vec::with_capacity(rows.len());
-        for (at, row) in rows.into_iter().enumerate() {
-            if at % DECODE_AT_ONCE == DECODE_AT_ONCE - 1 {
-                tokio::task::yield_now().await;
-            }
-            let (position, sample) = (row.position, row.sample);
-            let decode = |bytes: Vec<u8>| record::decode(&bytes, position, sample, &self.name);
-            let verdict = row.record.map(decode).transpose()?;
-            verdicts.push(StoredVerdict {
-                position,
-                sample,
-                missing: verdict.is_none().then_some(row.missing),
-                verdict,
-            });
-        }
-        Ok(verdicts)
+        record::decode_all(rows, &self.name).await
     }
 
     async fn outcomes(

@@ -1,22 +1,36 @@
 //! The compressed records of a store: verdicts and blobs.
 //!
-//! Owns their byte form and what makes a verdict unfit to be stored. It knows no table.
+//! Owns their byte form, reading pages of them, and what makes a verdict unfit to be stored. It knows
+//! no table.
 
 use std::cell::RefCell;
 
-use tribunal_core::{Outcome, Verdict};
+use tribunal_core::{Outcome, UngradedReason, Verdict};
 use zstd::{
     bulk::{Compressor, Decompressor},
     zstd_safe,
 };
 
-use crate::error::StoreError;
+use crate::{error::StoreError, store::StoredVerdict};
 
 /// Fast, and within a few percent of the default level on text.
 const LEVEL: i32 = 1;
 
 /// The largest content that is taken to be real: SQLite's own limit for one value.
 const MAX_BYTES: u64 = 1 << 30;
+
+/// Verdicts that are decoded between two chances for other tasks to run.
+const DECODE_AT_ONCE: usize = 64;
+
+/// A row of the page of verdicts.
+pub(crate) struct VerdictRow {
+    pub(crate) position: u32,
+    pub(crate) sample: u32,
+    /// The compressed verdict.
+    pub(crate) record: Option<Vec<u8>>,
+    /// Where there is none: why, and the last message.
+    pub(crate) missing: (UngradedReason, String),
+}
 
 thread_local! {
     /// Kept, because making a compressor costs more than compressing a verdict.
@@ -79,6 +93,24 @@ pub(crate) fn decode(
     };
     let json = decompress(bytes).ok_or_else(|| damaged("it is not a zstd frame".to_owned()))?;
     serde_json::from_slice(&json).map_err(|error| damaged(error.to_string()))
+}
+
+/// The verdicts of these rows.
+pub(crate) async fn decode_all(
+    rows: Vec<VerdictRow>,
+    store: &str,
+) -> Result<Vec<StoredVerdict>, StoreError> {
+    let mut verdicts = Vec::with_capacity(rows.len());
+    for (at, row) in rows.into_iter().enumerate() {
+        if at % DECODE_AT_ONCE == DECODE_AT_ONCE - 1 {
+            tokio::task::yield_now().await;
+        }
+        let VerdictRow { position, sample, record, missing } = row;
+        let verdict = record.map(|bytes| decode(&bytes, position, sample, store)).transpose()?;
+        let missing = verdict.is_none().then_some(missing);
+        verdicts.push(StoredVerdict { position, sample, missing, verdict });
+    }
+    Ok(verdicts)
 }
 
 /// Refuses a score that is no score: a NaN would be stored as missing, and no reader could tell.

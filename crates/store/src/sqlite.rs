@@ -5,7 +5,7 @@
 //! their workers apart. The file must lie on a local disk.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     path::Path,
     sync::{Arc, Mutex},
     time::Duration,
@@ -18,6 +18,7 @@ use tribunal_core::{
 };
 
 use crate::{
+    blob::{self, NewBlobs},
     budget::{Amount, Budget, Reservation, ReserveOutcome, Settlement},
     clock::Clock,
     error::StoreError,
@@ -69,12 +70,6 @@ use puts::Puts;
 use request::{Answer, ClaimRequest, Request};
 use turn::Turn;
 use writer::Writer;
-
-/// Verdicts that are decoded between two chances for other tasks to run.
-const DECODE_AT_ONCE: usize = 64;
-
-/// Compressed bytes of blobs that are gathered before they are written.
-const BLOBS_AT_ONCE: usize = 4 << 20;
 
 /// The store in one SQLite file.
 pub struct SqliteStore {
@@ -134,48 +129,20 @@ impl SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn put_blobs(&self, blobs: Vec<Vec<u8>>) -> Result<Vec<BlobHash>, StoreError> {
-        let hash = move || {
-            let hashes: Vec<BlobHash> = blobs.iter().map(|blob| BlobHash::of(blob)).collect();
-            (hashes, blobs)
-        };
-        let (hashes, blobs) = self.blocking(hash).await?;
+        let mut blobs = NewBlobs::of(blobs, &self.name).await?;
         // Before it is known which are there: those must stay too.
         self.puts.begin().await.map_err(|e| self.file_error(&e))?;
-        let known = read::known_blobs(&self.readers, &hashes).await;
-        let mut known: HashSet<BlobHash> = known.map_err(|e| self.error(e))?.into_iter().collect();
-        let mut new = Vec::new();
-        let mut new_bytes = 0;
-        for (&hash, bytes) in hashes.iter().zip(blobs) {
-            if !known.insert(hash) {
-                continue;
-            }
-            let blob = self.compress(hash, bytes).await?;
-            new_bytes += blob.2.len();
-            new.push(blob);
-            if new_bytes >= BLOBS_AT_ONCE {
-                new_bytes = 0;
-                self.done(Request::PutBlobs(std::mem::take(&mut new))).await?;
-            }
+        let known = read::known_blobs(&self.readers, blobs.hashes()).await;
+        blobs.know(known.map_err(|e| self.error(e))?);
+        while let Some(page) = blobs.next(&self.name).await? {
+            self.done(Request::PutBlobs(page)).await?;
         }
-        if !new.is_empty() {
-            self.done(Request::PutBlobs(new)).await?;
-        }
-        Ok(hashes)
+        Ok(blobs.hashes().to_vec())
     }
 
     async fn blob(&self, hash: BlobHash) -> Result<Arc<[u8]>, StoreError> {
-        let fail = |what| StoreError::Blob { hash: hash.to_string(), what };
-        let stored = read::blob(&self.readers, hash).await;
-        let stored = stored.map_err(|e| self.error(e))?;
-        let (content, size) = stored.ok_or_else(|| fail("missing"))?;
-        let bytes = self
-            .blocking(move || {
-                let bytes = record::decompress(&content)?;
-                let sound = bytes.len() as u64 == size && BlobHash::of(&bytes) == hash;
-                sound.then(|| Arc::from(bytes))
-            })
-            .await?;
-        bytes.ok_or_else(|| fail("damaged"))
+        let stored = read::blob(&self.readers, hash).await.map_err(|e| self.error(e))?;
+        blob::unpack(hash, stored, &self.name).await
     }
 
     async fn token_counts(
@@ -367,22 +334,7 @@ impl Store for SqliteStore {
         let seq = self.seq(run).await?;
         let rows = read::verdicts(&self.readers, seq, after, limit).await;
         let rows = rows.map_err(|e| self.error(e))?;
-        let mut verdicts = Vec::with_capacity(rows.len());
-        for (at, row) in rows.into_iter().enumerate() {
-            if at % DECODE_AT_ONCE == DECODE_AT_ONCE - 1 {
-                tokio::task::yield_now().await;
-            }
-            let (position, sample) = (row.position, row.sample);
-            let decode = |bytes: Vec<u8>| record::decode(&bytes, position, sample, &self.name);
-            let verdict = row.record.map(decode).transpose()?;
-            verdicts.push(StoredVerdict {
-                position,
-                sample,
-                missing: verdict.is_none().then_some(row.missing),
-                verdict,
-            });
-        }
-        Ok(verdicts)
+        record::decode_all(rows, &self.name).await
     }
 
     async fn outcomes(
@@ -440,7 +392,7 @@ impl Store for SqliteStore {
 
     async fn join(&self, worker: WorkerId) -> Result<(), StoreError> {
         let locks = self.locks.clone();
-        let dead = self.blocking(move || locks.join(worker)).await?;
+        let dead = blob::blocking(&self.name, move || locks.join(worker)).await?;
         let dead = dead.map_err(|e| error::file(&self.name, Path::new(&self.name), &e))?;
         let request = Request::Join { worker, dead: dead.iter().map(|dead| dead.id).collect() };
         self.done(request).await?;

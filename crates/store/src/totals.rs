@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tribunal_core::{CallKind, Prices, Usage, Via};
+use tribunal_core::{CallKind, FailureClass, Prices, Usage, Via};
 
 use crate::budget::{Amount, Spending};
 
@@ -82,6 +82,36 @@ impl KindTotals {
 // === impl RunTotals ===
 
 impl RunTotals {
+    /// Counts calls of one kind that came to the same.
+    pub(crate) fn add_calls(
+        &mut self,
+        kind: CallKind,
+        class: Option<FailureClass>,
+        calls: KindTotals,
+    ) {
+        self.usage += calls.usage;
+        self.by_kind.entry(kind).or_default().add(calls);
+        *match (class, kind) {
+            (Some(FailureClass::Throttled), _) => &mut self.rejected,
+            (Some(_), _) => &mut self.failed,
+            (None, CallKind::Judge) => &mut self.judge_calls,
+            (None, CallKind::Rank) => &mut self.rank_calls,
+            (None, CallKind::Repair) => &mut self.repair_calls,
+        } += calls.calls;
+    }
+
+    /// Counts graded verdicts of one source.
+    pub(crate) fn add_graded(&mut self, source: &str, count: u64) {
+        self.graded += count;
+        *self.by_source.entry(source.to_owned()).or_default() += count;
+    }
+
+    /// From the first claim to a stored verdict, in the store's milliseconds.
+    pub(crate) fn lasted(&mut self, first_ms: i64, last_ms: i64) {
+        let wall = u64::try_from(last_ms.saturating_sub(first_ms)).unwrap_or(0);
+        self.wall_ms = self.wall_ms.max(wall);
+    }
+
     /// Those of `usage` that went through the batch API.
     pub fn batched(&self) -> Usage {
         let mut batched = Usage::default();

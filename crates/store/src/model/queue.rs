@@ -8,7 +8,7 @@ use std::{
 };
 
 use tribunal_core::{
-    Attempt, CallKind, FailureClass, LeafTask, LeaseId, RunId, RunState, UngradedReason, Verdict,
+    Attempt, FailureClass, LeafTask, LeaseId, RunId, RunState, UngradedReason, Verdict,
     verdict::PossibleSpend,
 };
 
@@ -104,38 +104,23 @@ impl Run {
     /// What its calls and verdicts add up to; what is reserved is the tables' to say.
     pub(super) fn totals(&self) -> RunTotals {
         let mut totals = RunTotals::default();
-        let mut last_verdict_ms = None;
         for task in self.tasks.values() {
             for attempt in &task.attempts {
-                totals.usage += attempt.usage;
-                let Attempt { via, usage, cost_usd, .. } = *attempt;
+                let Attempt { kind, class, via, usage, cost_usd, .. } = *attempt;
                 let free = (usage.input + usage.output == 0).then_some(0.0);
-                let call = KindTotals::of(via, 1, usage, cost_usd.or(free));
-                totals.by_kind.entry(attempt.kind).or_default().add(call);
+                totals.add_calls(kind, class, KindTotals::of(via, 1, usage, cost_usd.or(free)));
                 if let Some(PossibleSpend { usage, cost_usd }) = attempt.possible {
                     totals.possible.add(KindTotals::of(via, 1, usage, cost_usd));
                 }
-                let count = match (attempt.class, attempt.kind) {
-                    (Some(FailureClass::Throttled), _) => &mut totals.rejected,
-                    (Some(_), _) => &mut totals.failed,
-                    (None, CallKind::Judge) => &mut totals.judge_calls,
-                    (None, CallKind::Rank) => &mut totals.rank_calls,
-                    (None, CallKind::Repair) => &mut totals.repair_calls,
-                };
-                *count += 1;
             }
             if let State::Done { verdict, stored_ms, .. } = &task.state {
-                last_verdict_ms = last_verdict_ms.max(Some(*stored_ms));
                 totals.any_simulated |= verdict.simulated;
+                totals.lasted(self.first_claim_ms.unwrap_or(*stored_ms), *stored_ms);
                 if verdict.outcome.score().is_some() {
-                    totals.graded += 1;
-                    let source = verdict.source.name().to_owned();
-                    *totals.by_source.entry(source).or_default() += 1;
+                    totals.add_graded(verdict.source.name(), 1);
                 }
             }
         }
-        let span = self.first_claim_ms.zip(last_verdict_ms);
-        totals.wall_ms = span.map_or(0, |(first, last)| u64::try_from(last - first).unwrap_or(0));
         totals
     }
 

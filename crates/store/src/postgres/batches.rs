@@ -11,7 +11,7 @@ use tribunal_core::{BatchId, RunId, Via, WorkerId};
 
 use super::{
     PostgresStore, budget,
-    call::{call, call_run, damaged, number},
+    call::{call, call_run, number},
     lease::LeaseKey,
     millis, outcome,
     run::notify,
@@ -22,6 +22,7 @@ use crate::{
     budget::{Amount, ReservationId},
     error::StoreError,
     record,
+    row::damaged,
 };
 
 const COLUMNS: &str = "SELECT b.id, r.id, b.remote, b.opened_ms, \

@@ -8,13 +8,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, postgres::PgRow};
 
 use super::{
-    call::damaged,
     lease::LeaseColumns,
     run::notify,
     schema::{BEGIN_CONTROL, now},
 };
-use crate::budget::{
-    Account, Amount, Budget, Reservation, ReservationId, ReserveOutcome, Settlement, Spending,
+use crate::{
+    budget::{
+        Account, Amount, Budget, Reservation, ReservationId, ReserveOutcome, Settlement, Spending,
+    },
+    row::damaged,
 };
 
 /// The columns of `runs` that an account is read from.

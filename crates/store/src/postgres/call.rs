@@ -10,7 +10,7 @@ use sqlx::{Postgres, Row, pool::PoolConnection, postgres::PgRow};
 use tokio::time::{Instant, error::Elapsed};
 
 use super::{PostgresStore, error};
-use crate::error::StoreError;
+use crate::{error::StoreError, row::damaged};
 
 /// The first wait before another try; it doubles, up to the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -129,51 +129,10 @@ impl PostgresStore {
     pub(super) fn unavailable(&self, reason: String) -> StoreError {
         StoreError::Unavailable { store: self.name.clone(), reason }
     }
-
-    /// Runs work that would hold up other tasks on a thread of its own.
-    pub(super) async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let done = tokio::task::spawn_blocking(work).await;
-        done.map_err(|error| StoreError::Engine {
-            store: self.name.clone(),
-            reason: error.to_string(),
-        })
-    }
 }
 
 /// A non-negative number, as the tables have it.
 pub(super) fn number<T: TryFrom<i64>>(row: &PgRow, at: usize) -> Result<T, sqlx::Error> {
     let number: i64 = row.try_get(at)?;
     T::try_from(number).map_err(|_| damaged(&format!("number {number}")))
-}
-
-/// A name, where there is one, as what it names.
-pub(super) fn optional_name<T>(
-    row: &PgRow,
-    at: usize,
-    from_name: impl Fn(&str) -> Option<T>,
-) -> Result<Option<T>, sqlx::Error> {
-    match row.try_get::<Option<&str>, _>(at)? {
-        None => Ok(None),
-        Some(name) => match from_name(name) {
-            None => Err(damaged(&format!("name `{name}`"))),
-            known => Ok(known),
-        },
-    }
-}
-
-/// A name as what it names.
-pub(super) fn named<T>(
-    row: &PgRow,
-    at: usize,
-    from_name: impl Fn(&str) -> Option<T>,
-) -> Result<T, sqlx::Error> {
-    optional_name(row, at, from_name)?.ok_or_else(|| damaged("name"))
-}
-
-/// A row that no tribunal has written.
-pub(super) fn damaged(what: &str) -> sqlx::Error {
-    sqlx::Error::Decode(format!("the store is damaged: no valid {what}").into())
 }

@@ -14,13 +14,18 @@ use tribunal_core::{Category, ContentKey, LeafTask, LeaseId, RunId, Via, WorkerI
 
 use super::{
     batches,
-    call::{damaged, named, number},
+    call::number,
     lease, read,
     reuse::{self, Graded, Twin},
     schema::{BEGIN_CLAIM, now},
     text,
 };
-use crate::{share::Weight, store::Claim};
+use crate::{
+    ready::ReadyRun,
+    row::{damaged, named},
+    share::Weight,
+    store::Claim,
+};
 
 /// Tasks claimed at once, at most.
 const MOST: usize = 1024;
@@ -106,30 +111,6 @@ const WRITE: &str = concat!(
      RETURNING p.n, t.lease_end - $3 - t.first_claim_ms"
 );
 
-/// A run with tasks that may be claimed.
-struct ReadyRun {
-    seq: i64,
-    id: RunId,
-    /// What its claims have used over its weight; level with the others when it had been idle.
-    virtual_time: i64,
-    weight: Weight,
-    /// Whether its tasks take over verdicts of other runs, and wait for them.
-    reuse: bool,
-    budgeted: bool,
-    via: Via,
-    claimed: bool,
-    /// Whether tasks were passed over because another run asks the same at this moment.
-    held_back: bool,
-    /// As the tables have them.
-    stored: (i64, bool),
-    /// Candidates read and not yet picked.
-    candidates: VecDeque<Candidate>,
-    /// Place of the last candidate read: turn, place, position, sample.
-    read_to: [i64; 4],
-    /// Whether there may be more than was read.
-    more: bool,
-}
-
 /// A task that may be claimed.
 struct Candidate {
     task: LeafTask,
@@ -140,7 +121,7 @@ struct Candidate {
 /// Everything that a claim is picked from.
 struct Picker<'c> {
     conn: &'c mut PgConnection,
-    runs: Vec<ReadyRun>,
+    runs: Vec<ReadyRun<Candidate>>,
     virtual_time: i64,
     page: usize,
     /// Whether there are other runs to take verdicts over from.
@@ -193,8 +174,8 @@ impl<'c> Picker<'c> {
         let first = rows.first().ok_or_else(|| damaged("shares"))?;
         let (virtual_time, several_runs) = (first.try_get(0)?, first.try_get(1)?);
         let there = |row: &&PgRow| row.try_get::<Option<i64>, _>(2).is_ok_and(|seq| seq.is_some());
-        let runs: Result<Vec<ReadyRun>, sqlx::Error> =
-            rows.iter().filter(there).map(ReadyRun::read).collect();
+        let runs: Result<Vec<ReadyRun<Candidate>>, sqlx::Error> =
+            rows.iter().filter(there).map(ready_run).collect();
         let mut runs = runs?;
         // Who had nothing to claim starts level: neither behind, nor owed what it did not use.
         for run in runs.iter_mut().filter(|run| !run.stored.1) {
@@ -208,7 +189,7 @@ impl<'c> Picker<'c> {
 
     /// Picks: always from the run that has had the fewest tokens.
     async fn pick(&mut self, slots: usize, only: Option<i64>) -> Result<Vec<Pick>, sqlx::Error> {
-        let named = |run: &ReadyRun| only.is_none_or(|only| run.seq == only);
+        let named = |run: &ReadyRun<Candidate>| only.is_none_or(|only| run.seq == only);
         // No more runs than slots have their turn, but for those that wait for others.
         let mut first: Vec<usize> =
             (0..self.runs.len()).filter(|at| named(&self.runs[*at])).collect();
@@ -346,7 +327,8 @@ impl<'c> Picker<'c> {
         ttl_ms: i64,
         now: Option<i64>,
     ) -> Result<Vec<Claimed>, sqlx::Error> {
-        let changed: Vec<&ReadyRun> = self.runs.iter().filter(|run| run.has_changed()).collect();
+        let changed: Vec<&ReadyRun<Candidate>> =
+            self.runs.iter().filter(|run| run.has_changed()).collect();
         let run_of = |pick: &Pick| self.runs[pick.run].seq;
         let task_of = |pick: &Pick, of: fn(&LeafTask) -> u32| i64::from(of(&pick.candidate.task));
         let rows = sqlx::query(WRITE)
@@ -411,49 +393,6 @@ impl<'c> Picker<'c> {
     }
 }
 
-// === impl ReadyRun ===
-
-impl ReadyRun {
-    fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
-        let id: &str = row.try_get(3)?;
-        let weight = Weight::new(number(row, 5)?);
-        Ok(Self {
-            seq: row.try_get(2)?,
-            id: id.parse().map_err(|_| damaged("run id"))?,
-            virtual_time: row.try_get(4)?,
-            weight: weight.ok_or_else(|| damaged("weight"))?,
-            reuse: row.try_get(7)?,
-            budgeted: row.try_get(8)?,
-            via: named(row, 9, Via::from_name)?,
-            claimed: false,
-            held_back: false,
-            stored: (row.try_get(4)?, row.try_get(6)?),
-            candidates: VecDeque::new(),
-            read_to: [-1; 4],
-            more: true,
-        })
-    }
-
-    fn has_changed(&self) -> bool {
-        self.claimed || self.stored != (self.virtual_time, self.is_contending())
-    }
-
-    /// Whether a task may take over another run's verdict.
-    fn takes_over(&self, task: &LeafTask) -> bool {
-        self.reuse && task.rule.is_none()
-    }
-
-    /// Whether a task is ready still, be it one that waits for another run's verdict.
-    fn is_contending(&self) -> bool {
-        self.is_ready() || self.held_back
-    }
-
-    /// Whether a task is left, as far as is known; all that were found ready have one at first.
-    fn is_ready(&self) -> bool {
-        self.more || !self.candidates.is_empty()
-    }
-}
-
 // === impl Candidate ===
 
 impl Candidate {
@@ -475,4 +414,25 @@ impl Candidate {
             reusable: None,
         })
     }
+}
+
+/// A run that has ready tasks.
+fn ready_run(row: &PgRow) -> Result<ReadyRun<Candidate>, sqlx::Error> {
+    let id: &str = row.try_get(3)?;
+    let weight = Weight::new(number(row, 5)?);
+    Ok(ReadyRun {
+        seq: row.try_get(2)?,
+        id: id.parse().map_err(|_| damaged("run id"))?,
+        virtual_time: row.try_get(4)?,
+        weight: weight.ok_or_else(|| damaged("weight"))?,
+        reuse: row.try_get(7)?,
+        budgeted: row.try_get(8)?,
+        via: named(row, 9, Via::from_name)?,
+        claimed: false,
+        held_back: false,
+        stored: (row.try_get(4)?, row.try_get(6)?),
+        candidates: VecDeque::new(),
+        read_to: [-1; 4],
+        more: true,
+    })
 }

@@ -8,10 +8,8 @@ use std::collections::HashMap;
 use sqlx::{PgConnection, Row};
 use tribunal_core::BlobHash;
 
-use super::{
-    call::{damaged, number},
-    text,
-};
+use super::{call::number, text};
+use crate::row::damaged;
 
 /// The counts of these texts that are remembered.
 pub(super) async fn known(

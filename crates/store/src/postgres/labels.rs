@@ -5,12 +5,11 @@
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use tribunal_core::RunId;
 
-use super::{
-    call::{named, number},
-    schema::now,
-    text,
+use super::{call::number, schema::now, text};
+use crate::{
+    label::{Label, LabelKind, NewLabel},
+    row::named,
 };
-use crate::label::{Label, LabelKind, NewLabel};
 
 /// Appends the label; its place and its time, or `None` where there is no such run. The run's row is
 /// locked meanwhile, so that places are seen in the order in which they are given out: whoever

@@ -8,11 +8,11 @@ use std::collections::HashMap;
 use sqlx::{PgConnection, Row};
 use tribunal_core::{LeaseId, RunId, RunState, WorkerId};
 
-use super::{
-    call::{damaged, number},
-    schema::now,
+use super::{call::number, schema::now};
+use crate::{
+    row::damaged,
+    store::{Held, MAX_DEAD_WORKERS, MAX_LOST_LEASES},
 };
-use crate::store::{Held, MAX_DEAD_WORKERS, MAX_LOST_LEASES};
 
 /// A lease and the task that it was given for.
 pub(super) type LeaseKey = (RunId, u32, u32, LeaseId);

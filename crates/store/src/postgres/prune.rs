@@ -16,13 +16,14 @@ use super::{
     lease, read,
     schema::{BEGIN_BLOBS, BEGIN_CONTROL, POSTED, now},
 };
-use crate::{error::StoreError, reach::Reach, record, store::Pruned};
+use crate::{
+    error::StoreError,
+    reach::{self, Documents, RecordKey},
+    store::Pruned,
+};
 
 /// Rows or blobs removed in one transaction, at most.
 const ROWS: usize = 2_000;
-
-/// Verdicts that are looked into at once.
-const RECORDS: i64 = 1_000;
 
 /// How long blobs may have been put before their run is created. Who takes longer has died.
 const PUTTING_MS: i64 = 3_600_000;
@@ -52,7 +53,7 @@ impl PostgresStore {
             }
         }
         let begun = call!(self, conn => puts_begun(conn))?;
-        let unneeded: Vec<BlobHash> = self.unneeded().await?.into_iter().collect();
+        let unneeded = reach::unneeded(self).await?;
         for hashes in unneeded.chunks(ROWS) {
             pruned.blobs += call!(self, conn => blobs(conn, hashes, begun, now))?;
         }
@@ -79,49 +80,33 @@ impl PostgresStore {
         let _ = conn.close().await;
         Ok(())
     }
+}
 
-    /// The blobs that no run names, directly or by what it names.
-    async fn unneeded(&self) -> Result<HashSet<BlobHash>, StoreError> {
-        let all = call!(self, conn => read::all_blobs(conn))?;
-        let mut reach = Reach::new(all.into_iter().collect());
-        for record in call!(self, conn => read::runs(conn, None))? {
-            reach.mark(record.run.spec);
-        }
-        let mut reach = self.follow(reach).await?;
-        // Verdicts say what their judge was shown. Only what is unmarked so far can depend on it.
-        let mut after = (-1, -1, -1);
-        while !reach.unmarked().is_empty() {
-            let page = call!(self, conn => read::records(conn, after, RECORDS))?;
-            let Some((last, _)) = page.last() else { break };
-            after = *last;
-            reach = self
-                .blocking(move || {
-                    for bytes in page.iter().filter_map(|(_, bytes)| record::decompress(bytes)) {
-                        reach.look_into(&bytes);
-                    }
-                    reach
-                })
-                .await?;
-            reach = self.follow(reach).await?;
-        }
-        Ok(reach.unmarked().clone())
+impl Documents for PostgresStore {
+    fn name(&self) -> &str {
+        &self.name
     }
 
-    /// Looks into everything that is marked.
-    async fn follow(&self, mut reach: Reach) -> Result<Reach, StoreError> {
-        while let Some(hash) = reach.next() {
-            let stored = call!(self, conn => read::blob(conn, hash))?;
-            let Some((content, _)) = stored else { continue };
-            reach = self
-                .blocking(move || {
-                    if let Some(bytes) = record::decompress(&content) {
-                        reach.look_into(&bytes);
-                    }
-                    reach
-                })
-                .await?;
-        }
-        Ok(reach)
+    async fn blobs(&self) -> Result<HashSet<BlobHash>, StoreError> {
+        Ok(call!(self, conn => read::all_blobs(conn))?.into_iter().collect())
+    }
+
+    async fn specs(&self) -> Result<Vec<BlobHash>, StoreError> {
+        let runs = call!(self, conn => read::runs(conn, None))?;
+        Ok(runs.into_iter().map(|record| record.run.spec).collect())
+    }
+
+    async fn records(
+        &self,
+        after: RecordKey,
+        limit: i64,
+    ) -> Result<Vec<(RecordKey, Vec<u8>)>, StoreError> {
+        call!(self, conn => read::records(conn, after, limit))
+    }
+
+    async fn content(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, StoreError> {
+        let stored = call!(self, conn => read::blob(conn, hash))?;
+        Ok(stored.map(|(content, _)| content))
     }
 }
 

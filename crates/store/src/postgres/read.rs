@@ -11,25 +11,18 @@ use tribunal_core::{
 
 use super::{
     budget,
-    call::{damaged, named, number, optional_name},
+    call::number,
     schema::{POSTED, now},
     text,
 };
 use crate::{
+    reach::RecordKey,
+    record::VerdictRow,
+    row::{damaged, hash, named, optional_name},
     share::Weight,
     store::{NewRun, Progress, RunRecord, TaskOutcome},
     totals::{KindTotals, RunTotals},
 };
-
-/// A row of the page of verdicts.
-pub(super) struct VerdictRow {
-    pub(super) position: u32,
-    pub(super) sample: u32,
-    /// The compressed verdict.
-    pub(super) record: Option<Vec<u8>>,
-    /// Where there is none: why, and the last message.
-    pub(super) missing: (UngradedReason, String),
-}
 
 /// The number that stands for a run in the tables.
 pub(super) async fn seq(conn: &mut PgConnection, run: &RunId) -> Result<Option<i64>, sqlx::Error> {
@@ -184,9 +177,9 @@ async fn page(
 /// Records of verdicts of any run, after this key.
 pub(super) async fn records(
     conn: &mut PgConnection,
-    (run, position, sample): (i64, i64, i64),
+    (run, position, sample): RecordKey,
     limit: i64,
-) -> Result<Vec<((i64, i64, i64), Vec<u8>)>, sqlx::Error> {
+) -> Result<Vec<(RecordKey, Vec<u8>)>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT run, position, sample, record FROM verdicts \
          WHERE (run, position, sample) > ($1, $2, $3) ORDER BY run, position, sample LIMIT $4",
@@ -274,36 +267,25 @@ pub(super) async fn totals(conn: &mut PgConnection, run: i64) -> Result<RunTotal
         let count: u64 = number(row, 3)?;
         match row.try_get(0)? {
             "calls" => {
-                let used = usage(row, 4)?;
-                totals.usage += used;
                 let kind = named(row, 1, CallKind::from_name)?;
+                let class = optional_name(row, 2, FailureClass::from_name)?;
                 let via = named(row, 11, Via::from_name)?;
-                let calls = KindTotals::of(via, count, used, row.try_get(12)?);
-                totals.by_kind.entry(kind).or_default().add(calls);
+                let calls = KindTotals::of(via, count, usage(row, 4)?, row.try_get(12)?);
+                totals.add_calls(kind, class, calls);
                 let calls: u64 = number(row, 8)?;
                 let usage = Usage { input: number(row, 9)?, cached: 0, output: number(row, 10)? };
                 if calls > 0 {
                     let possible = KindTotals::of(via, calls, usage, row.try_get(13)?);
                     totals.possible.add(possible);
                 }
-                let class = optional_name(row, 2, FailureClass::from_name)?;
-                *match (class, kind) {
-                    (Some(FailureClass::Throttled), _) => &mut totals.rejected,
-                    (Some(_), _) => &mut totals.failed,
-                    (None, CallKind::Judge) => &mut totals.judge_calls,
-                    (None, CallKind::Rank) => &mut totals.rank_calls,
-                    (None, CallKind::Repair) => &mut totals.repair_calls,
-                } += count;
             }
             _ => {
                 totals.any_simulated |= row.try_get::<bool, _>(7)?;
                 let last: i64 = row.try_get(4)?;
                 let first: Option<i64> = row.try_get(5)?;
-                let wall = last.saturating_sub(first.unwrap_or(last));
-                totals.wall_ms = totals.wall_ms.max(u64::try_from(wall).unwrap_or(0));
+                totals.lasted(first.unwrap_or(last), last);
                 if row.try_get::<Option<&str>, _>(2)?.is_some() {
-                    totals.graded += count;
-                    *totals.by_source.entry(row.try_get(1)?).or_default() += count;
+                    totals.add_graded(row.try_get(1)?, count);
                 }
             }
         }
@@ -364,8 +346,4 @@ pub(super) async fn attempts(
 fn usage(row: &PgRow, at: usize) -> Result<Usage, sqlx::Error> {
     let count = |at| Ok::<_, sqlx::Error>(row.try_get::<i64, _>(at)?.cast_unsigned());
     Ok(Usage { input: count(at)?, cached: count(at + 1)?, output: count(at + 2)? })
-}
-
-fn hash(row: &PgRow, at: usize) -> Result<BlobHash, sqlx::Error> {
-    BlobHash::from_slice(row.try_get(at)?).ok_or_else(|| damaged("hash"))
 }

@@ -8,7 +8,8 @@ use std::collections::{HashMap, HashSet};
 use sqlx::{PgConnection, Row};
 use tribunal_core::{ContentKey, RunId};
 
-use super::{call::damaged, schema::POSTED};
+use super::schema::POSTED;
+use crate::row::damaged;
 
 /// What other runs know of a question.
 pub(super) enum Twin {

@@ -3,14 +3,14 @@
 //! Owns the statements that create, enqueue, pause, cancel and retry.
 
 use sqlx::{Connection, PgConnection};
-use tribunal_core::{BlobHash, FailureClass, LeafTask, RunState, UngradedReason};
+use tribunal_core::{FailureClass, LeafTask, RunState, UngradedReason};
 
 use super::{
     batches,
     schema::{BEGIN_BLOBS, BEGIN_CONTROL, BEGIN_PUT, now},
     text,
 };
-use crate::{share::Weight, store::NewRun};
+use crate::{blob::PackedBlob, share::Weight, store::NewRun};
 
 /// Tells others that there may be something to claim. A hint: it may get lost.
 pub(super) async fn notify(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
@@ -49,11 +49,11 @@ pub(super) async fn end_puts(conn: &mut PgConnection, handle: [u8; 16]) -> Resul
 /// Inserts blobs that are not there: hash, length before compression, bytes.
 pub(super) async fn put_blobs(
     conn: &mut PgConnection,
-    blobs: &[(BlobHash, u64, Vec<u8>)],
+    blobs: &[PackedBlob],
 ) -> Result<(), sqlx::Error> {
-    let hashes: Vec<&[u8]> = blobs.iter().map(|(hash, ..)| &hash.as_bytes()[..]).collect();
-    let sizes: Vec<i64> = blobs.iter().map(|(_, size, _)| size.cast_signed()).collect();
-    let contents: Vec<&[u8]> = blobs.iter().map(|(.., content)| &content[..]).collect();
+    let hashes: Vec<&[u8]> = blobs.iter().map(|blob| &blob.hash.as_bytes()[..]).collect();
+    let sizes: Vec<i64> = blobs.iter().map(|blob| blob.size.cast_signed()).collect();
+    let contents: Vec<&[u8]> = blobs.iter().map(|blob| &blob.content[..]).collect();
     // In one order, so that two who put the same blobs do not wait for each other in a circle.
     sqlx::query(
         "INSERT INTO blobs (hash, size, content) \

@@ -16,7 +16,6 @@ use super::{
     millis,
     outcome::Key,
     postings::{AnsweredRow, NewPosting},
-    read::damaged,
     request::{Answer, Request},
     schema::POSTED,
 };
@@ -25,6 +24,7 @@ use crate::{
     budget::{Amount, ReservationId},
     error::StoreError,
     record,
+    row::damaged,
 };
 
 /// What is done with batches beside posting.

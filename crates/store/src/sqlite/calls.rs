@@ -1,11 +1,10 @@
 //! The steps that the store's methods share.
 //!
-//! Owns finding a run's number, sending a request and reading its answer, and the work on bytes
-//! that is done before a request is sent. The methods themselves are in `sqlite.rs`.
+//! Owns finding a run's number, sending a request and reading its answer. The methods themselves are in `sqlite.rs`.
 
 use std::sync::PoisonError;
 
-use tribunal_core::{BlobHash, LeaseId, RunId};
+use tribunal_core::{LeaseId, RunId};
 
 use super::{
     SqliteStore,
@@ -104,18 +103,6 @@ impl SqliteStore {
         }
     }
 
-    /// Runs work that would hold up other tasks on a thread of its own.
-    pub(super) async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let done = tokio::task::spawn_blocking(work).await;
-        done.map_err(|error| StoreError::Engine {
-            store: self.name.clone(),
-            reason: error.to_string(),
-        })
-    }
-
     pub(super) async fn new_verdict(
         &self,
         completion: Completion,
@@ -131,20 +118,5 @@ impl SqliteStore {
             record: record::encode(&verdict, &self.name)?,
             attempts,
         })
-    }
-
-    /// A blob as it is stored: hash, length before, compressed bytes.
-    pub(super) async fn compress(
-        &self,
-        hash: BlobHash,
-        bytes: Vec<u8>,
-    ) -> Result<(BlobHash, u64, Vec<u8>), StoreError> {
-        let size = bytes.len() as u64;
-        let content = self.blocking(move || record::compress(&bytes)).await?;
-        let content = content.map_err(|error| StoreError::Engine {
-            store: self.name.clone(),
-            reason: format!("blob {hash} cannot be compressed: {error}"),
-        })?;
-        Ok((hash, size, content))
     }
 }

@@ -20,7 +20,11 @@ use super::{
     reuse::{self, Graded, Twin},
     schema,
 };
-use crate::share::Weight;
+use crate::{
+    ready::ReadyRun,
+    row::{damaged, named},
+    share::Weight,
+};
 
 /// Candidates read at once, at most.
 const PAGE: usize = 256;
@@ -39,32 +43,6 @@ pub(super) struct ClaimedTask {
     pub(super) answered: Option<AnsweredRow>,
 }
 
-/// A run with tasks that may be claimed.
-struct ReadyRun {
-    seq: i64,
-    id: RunId,
-    /// What its claims have used over its weight; level with the others when it had been idle.
-    virtual_time: i64,
-    weight: Weight,
-    /// Whether its tasks take over verdicts of other runs, and wait for them.
-    reuse: bool,
-    budgeted: bool,
-    via: Via,
-    claimed: bool,
-    /// Whether tasks were passed over because another run asks the same at this moment.
-    held_back: bool,
-    /// Whether it had ready tasks after the last claim, as the table has it.
-    contending: bool,
-    /// The virtual time as the table has it.
-    stored_time: i64,
-    /// Candidates read and not yet picked.
-    candidates: VecDeque<Candidate>,
-    /// Place of the last candidate read: turn, place, position, sample.
-    read_to: (i64, i64, i64, i64),
-    /// Whether there may be more than was read.
-    more: bool,
-}
-
 /// A task that may be claimed.
 struct Candidate {
     task: LeafTask,
@@ -78,7 +56,7 @@ struct Candidate {
 struct Picker<'c> {
     conn: &'c mut SqliteConnection,
     now: i64,
-    runs: Vec<ReadyRun>,
+    runs: Vec<ReadyRun<Candidate>>,
     virtual_time: i64,
     page: usize,
     /// Whether there are other runs to take verdicts over from.
@@ -189,14 +167,15 @@ impl<'c> Picker<'c> {
         )
         .fetch_all(&mut *conn)
         .await?;
-        let runs: Result<Vec<ReadyRun>, sqlx::Error> = rows.iter().map(ReadyRun::read).collect();
+        let runs: Result<Vec<ReadyRun<Candidate>>, sqlx::Error> =
+            rows.iter().map(ready_run).collect();
         let mut runs = runs?;
         let virtual_time = sqlx::query_scalar("SELECT value FROM store_meta WHERE key = ?")
             .bind(schema::VIRTUAL_TIME)
             .fetch_one(&mut *conn)
             .await?;
         // Who had nothing to claim starts level: neither behind, nor owed what it did not use.
-        for run in runs.iter_mut().filter(|run| !run.contending) {
+        for run in runs.iter_mut().filter(|run| !run.stored.1) {
             run.virtual_time = run.virtual_time.max(virtual_time);
         }
         Ok(Self {
@@ -295,7 +274,7 @@ impl<'c> Picker<'c> {
         if !run.candidates.is_empty() || !run.more {
             return Ok(());
         }
-        let (turn, place, position, sample) = run.read_to;
+        let [turn, place, position, sample] = run.read_to;
         // `+ 0`: SQLite prepares a statement anew for every value of a bare `LIMIT ?`.
         let rows = sqlx::query(
             "SELECT turn, place, position, sample, id, category, content_key, estimated_tokens, \
@@ -314,7 +293,7 @@ impl<'c> Picker<'c> {
         .await?;
         run.more = rows.len() == self.page;
         for row in &rows {
-            run.read_to = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+            run.read_to = [row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?];
             run.candidates.push_back(Candidate::read(row)?);
         }
         self.find_twins(at).await
@@ -403,64 +382,17 @@ impl<'c> Picker<'c> {
     }
 }
 
-// === impl ReadyRun ===
-
-impl ReadyRun {
-    fn read(row: &SqliteRow) -> Result<Self, sqlx::Error> {
-        let id: &str = row.try_get(1)?;
-        Ok(Self {
-            seq: row.try_get(0)?,
-            id: id.parse().map_err(decode)?,
-            virtual_time: row.try_get(2)?,
-            weight: Weight::new(row.try_get(3)?).unwrap_or_default(),
-            contending: row.try_get(4)?,
-            stored_time: row.try_get(2)?,
-            reuse: row.try_get(5)?,
-            budgeted: row.try_get(6)?,
-            via: Via::from_name(row.try_get(7)?).ok_or_else(|| decode("no such way"))?,
-            claimed: false,
-            held_back: false,
-            candidates: VecDeque::new(),
-            read_to: (-1, -1, -1, -1),
-            more: true,
-        })
-    }
-
-    fn has_changed(&self) -> bool {
-        self.claimed
-            || self.virtual_time != self.stored_time
-            || self.contending != self.is_contending()
-    }
-
-    /// Whether a task may take over another run's verdict.
-    fn takes_over(&self, task: &LeafTask) -> bool {
-        self.reuse && task.rule.is_none()
-    }
-
-    /// Whether a task is ready still, be it one that waits for another run's verdict.
-    fn is_contending(&self) -> bool {
-        self.is_ready() || self.held_back
-    }
-
-    /// Whether a task is left, as far as is known; all that were found ready have one at first.
-    fn is_ready(&self) -> bool {
-        self.more || !self.candidates.is_empty()
-    }
-}
-
 // === impl Candidate ===
 
 impl Candidate {
     fn read(row: &SqliteRow) -> Result<Self, sqlx::Error> {
-        let category: &str = row.try_get(5)?;
         let content_key: &[u8] = row.try_get(6)?;
-        let damaged = |what: &str| decode(format!("a task has no valid {what}"));
         Ok(Self {
             task: LeafTask {
                 position: row.try_get(2)?,
                 sample: row.try_get(3)?,
                 id: row.try_get(4)?,
-                category: Category::from_name(category).ok_or_else(|| damaged("category"))?,
+                category: named(row, 5, Category::from_name)?,
                 content_key: ContentKey::from_slice(content_key)
                     .ok_or_else(|| damaged("content key"))?,
                 order: row.try_get(1)?,
@@ -474,6 +406,22 @@ impl Candidate {
     }
 }
 
-fn decode(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
-    sqlx::Error::Decode(error.into())
+/// A run that has ready tasks.
+fn ready_run(row: &SqliteRow) -> Result<ReadyRun<Candidate>, sqlx::Error> {
+    let id: &str = row.try_get(1)?;
+    Ok(ReadyRun {
+        seq: row.try_get(0)?,
+        id: id.parse().map_err(|_| damaged("run id"))?,
+        virtual_time: row.try_get(2)?,
+        weight: Weight::new(row.try_get(3)?).unwrap_or_default(),
+        stored: (row.try_get(2)?, row.try_get(4)?),
+        reuse: row.try_get(5)?,
+        budgeted: row.try_get(6)?,
+        via: named(row, 7, Via::from_name)?,
+        claimed: false,
+        held_back: false,
+        candidates: VecDeque::new(),
+        read_to: [-1; 4],
+        more: true,
+    })
 }

@@ -8,12 +8,12 @@ use tribunal_core::RunId;
 
 use super::{
     SqliteStore,
-    read::damaged,
     request::{Answer, Request},
 };
 use crate::{
     error::StoreError,
     label::{Label, LabelKind, NewLabel},
+    row::damaged,
 };
 
 // === impl SqliteStore ===

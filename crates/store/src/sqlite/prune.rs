@@ -15,16 +15,17 @@ use super::{
     request::{Answer, Request},
     schema,
 };
-use crate::{error::StoreError, reach::Reach, record, store::Pruned};
+use crate::{
+    error::StoreError,
+    reach::{self, Documents, RecordKey},
+    store::Pruned,
+};
 
 /// Rows or blobs removed in one transaction, at most.
 const ROWS: usize = 2_000;
 
 /// Pages of 4,096 bytes given back in one transaction, at most.
 const PAGES: i64 = 2_000;
-
-/// Verdicts that are looked into at once.
-const RECORDS: i64 = 1_000;
 
 /// One bounded step.
 pub(super) enum Step {
@@ -71,7 +72,7 @@ impl SqliteStore {
             }
         }
         if let Some(_alone) = self.puts.nobody_else().map_err(|e| self.file_error(&e))? {
-            let unneeded: Vec<BlobHash> = self.unneeded().await?.into_iter().collect();
+            let unneeded = reach::unneeded(self).await?;
             for hashes in unneeded.chunks(ROWS) {
                 pruned.blobs += self.step(Step::Blobs(hashes.to_vec())).await?.pruned.blobs;
             }
@@ -86,50 +87,6 @@ impl SqliteStore {
             Answer::Stepped(stepped) => Ok(stepped),
             _ => Err(self.wrong_answer()),
         }
-    }
-
-    /// The blobs that no run names, directly or by what it names.
-    async fn unneeded(&self) -> Result<HashSet<BlobHash>, StoreError> {
-        let fail = |error| self.error(error);
-        let mut reach = Reach::new(read::all_blobs(&self.readers).await.map_err(fail)?);
-        for record in read::runs(&self.readers).await.map_err(fail)? {
-            reach.mark(record.run.spec);
-        }
-        let mut reach = self.follow(reach).await?;
-        // Verdicts say what their judge was shown. Only what is unmarked so far can depend on it.
-        let mut after = (-1, -1, -1);
-        while !reach.unmarked().is_empty() {
-            let page = read::records(&self.readers, after, RECORDS).await.map_err(fail)?;
-            let Some((last, _)) = page.last() else { break };
-            after = *last;
-            reach = self
-                .blocking(move || {
-                    for bytes in page.iter().filter_map(|(_, bytes)| record::decompress(bytes)) {
-                        reach.look_into(&bytes);
-                    }
-                    reach
-                })
-                .await?;
-            reach = self.follow(reach).await?;
-        }
-        Ok(reach.unmarked().clone())
-    }
-
-    /// Looks into everything that is marked.
-    async fn follow(&self, mut reach: Reach) -> Result<Reach, StoreError> {
-        while let Some(hash) = reach.next() {
-            let stored = read::blob(&self.readers, hash).await.map_err(|e| self.error(e))?;
-            let Some((content, _)) = stored else { continue };
-            reach = self
-                .blocking(move || {
-                    if let Some(bytes) = record::decompress(&content) {
-                        reach.look_into(&bytes);
-                    }
-                    reach
-                })
-                .await?;
-        }
-        Ok(reach)
     }
 
     /// Makes the file as small as it can be.
@@ -174,6 +131,34 @@ impl SqliteStore {
 
     pub(super) fn file_error(&self, error: &std::io::Error) -> StoreError {
         error::file(&self.name, std::path::Path::new(&self.name), error)
+    }
+}
+
+impl Documents for SqliteStore {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn blobs(&self) -> Result<HashSet<BlobHash>, StoreError> {
+        read::all_blobs(&self.readers).await.map_err(|e| self.error(e))
+    }
+
+    async fn specs(&self) -> Result<Vec<BlobHash>, StoreError> {
+        let runs = read::runs(&self.readers).await.map_err(|e| self.error(e))?;
+        Ok(runs.into_iter().map(|record| record.run.spec).collect())
+    }
+
+    async fn records(
+        &self,
+        after: RecordKey,
+        limit: i64,
+    ) -> Result<Vec<(RecordKey, Vec<u8>)>, StoreError> {
+        read::records(&self.readers, after, limit).await.map_err(|e| self.error(e))
+    }
+
+    async fn content(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, StoreError> {
+        let stored = read::blob(&self.readers, hash).await.map_err(|e| self.error(e))?;
+        Ok(stored.map(|(content, _)| content))
     }
 }
 

@@ -17,23 +17,13 @@ use super::{
 };
 use crate::{
     budget::{Amount, Spending},
+    reach::RecordKey,
+    record::VerdictRow,
+    row::{damaged, hash, named, optional_name},
     share::Weight,
     store::{NewRun, Progress, RunRecord, TaskOutcome},
     totals::{KindTotals, RunTotals},
 };
-
-/// A row of the page of verdicts.
-pub(super) struct VerdictRow {
-    pub(super) position: u32,
-    pub(super) sample: u32,
-    /// The compressed verdict.
-    pub(super) record: Option<Vec<u8>>,
-    /// Where there is none: why, and the last message.
-    pub(super) missing: (UngradedReason, String),
-}
-
-/// A task's key in the tables.
-type Key = (i64, i64, i64);
 
 const RUN_COLUMNS: &str = "SELECT id, inputs, generation, spec, judge, model, simulated, state, \
                            reason, created_ms, weight, reuse, via FROM runs WHERE pruned = 0";
@@ -100,9 +90,9 @@ pub(super) async fn all_blobs(pool: &SqlitePool) -> Result<HashSet<BlobHash>, sq
 /// The compressed verdicts of all runs in order of their keys, from the first one after a key.
 pub(super) async fn records(
     pool: &SqlitePool,
-    (run, position, sample): Key,
+    (run, position, sample): RecordKey,
     limit: i64,
-) -> Result<Vec<(Key, Vec<u8>)>, sqlx::Error> {
+) -> Result<Vec<(RecordKey, Vec<u8>)>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT run, position, sample, record FROM verdicts \
          WHERE (run, position, sample) > (?, ?, ?) ORDER BY run, position, sample LIMIT ?",
@@ -280,35 +270,25 @@ pub(super) async fn totals(pool: &SqlitePool, run: i64) -> Result<RunTotals, sql
             "calls" => {
                 let usage =
                     Usage { input: count(row, 4)?, cached: count(row, 5)?, output: count(row, 6)? };
-                totals.usage += usage;
                 let kind = named(row, 1, CallKind::from_name)?;
+                let class = optional_name(row, 2, FailureClass::from_name)?;
                 let via = named(row, 10, Via::from_name)?;
                 let calls = KindTotals::of(via, number, usage, row.try_get(11)?);
-                totals.by_kind.entry(kind).or_default().add(calls);
+                totals.add_calls(kind, class, calls);
                 let calls = count(row, 7)?;
                 let usage = Usage { input: count(row, 8)?, cached: 0, output: count(row, 9)? };
                 if calls > 0 {
                     let possible = KindTotals::of(via, calls, usage, row.try_get(12)?);
                     totals.possible.add(possible);
                 }
-                let class = optional_name(row, 2, FailureClass::from_name)?;
-                *match (class, kind) {
-                    (Some(FailureClass::Throttled), _) => &mut totals.rejected,
-                    (Some(_), _) => &mut totals.failed,
-                    (None, CallKind::Judge) => &mut totals.judge_calls,
-                    (None, CallKind::Rank) => &mut totals.rank_calls,
-                    (None, CallKind::Repair) => &mut totals.repair_calls,
-                } += number;
             }
             _ => {
                 totals.any_simulated |= row.try_get::<bool, _>(4)?;
                 let last: i64 = row.try_get(5)?;
                 let first: Option<i64> = row.try_get(6)?;
-                let wall = last.saturating_sub(first.unwrap_or(last));
-                totals.wall_ms = totals.wall_ms.max(u64::try_from(wall).unwrap_or(0));
+                totals.lasted(first.unwrap_or(last), last);
                 if row.try_get::<Option<&str>, _>(2)?.is_some() {
-                    totals.graded += number;
-                    *totals.by_source.entry(row.try_get(1)?).or_default() += number;
+                    totals.add_graded(row.try_get(1)?, number);
                 }
             }
         }
@@ -383,36 +363,6 @@ pub(super) async fn attempts(
     rows.iter().map(attempt).collect()
 }
 
-fn hash(row: &SqliteRow, at: usize) -> Result<BlobHash, sqlx::Error> {
-    BlobHash::from_slice(row.try_get(at)?).ok_or_else(|| damaged("hash"))
-}
-
 fn count(row: &SqliteRow, at: usize) -> Result<u64, sqlx::Error> {
     Ok(row.try_get::<i64, _>(at)?.cast_unsigned())
-}
-
-fn named<T>(
-    row: &SqliteRow,
-    at: usize,
-    from_name: impl Fn(&str) -> Option<T>,
-) -> Result<T, sqlx::Error> {
-    optional_name(row, at, from_name)?.ok_or_else(|| damaged("name"))
-}
-
-fn optional_name<T>(
-    row: &SqliteRow,
-    at: usize,
-    from_name: impl Fn(&str) -> Option<T>,
-) -> Result<Option<T>, sqlx::Error> {
-    match row.try_get::<Option<&str>, _>(at)? {
-        None => Ok(None),
-        Some(name) => match from_name(name) {
-            None => Err(damaged(&format!("name `{name}`"))),
-            known => Ok(known),
-        },
-    }
-}
-
-pub(super) fn damaged(what: &str) -> sqlx::Error {
-    sqlx::Error::Decode(format!("the store is damaged: no valid {what}").into())
 }

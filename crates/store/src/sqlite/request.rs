@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     batches::{BatchRecord, PostOutcome},
+    blob::PackedBlob,
     budget::{Amount, Budget, ReserveOutcome},
     label::NewLabel,
     quota::QuotaGrant,
@@ -29,7 +30,7 @@ use crate::{
 /// A change to the store. Runs are known by their number.
 pub(super) enum Request {
     /// Compressed blobs: hash, length before, bytes.
-    PutBlobs(Vec<(BlobHash, u64, Vec<u8>)>),
+    PutBlobs(Vec<PackedBlob>),
     /// Tokens of texts, by a vocabulary.
     PutCounts(String, Vec<(BlobHash, u64)>),
     CreateRun(Box<NewRun>),

@@ -3,21 +3,21 @@
 //! Owns the statements that create, enqueue, pause, cancel and retry.
 
 use sqlx::{Row, SqliteConnection};
-use tribunal_core::{BlobHash, FailureClass, LeafTask, RunState, UngradedReason};
+use tribunal_core::{FailureClass, LeafTask, RunState, UngradedReason};
 
 use super::{
     batch::{slices, with_rows},
     postings,
     schema::{CANCELLED, READY},
 };
-use crate::store::NewRun;
+use crate::{blob::PackedBlob, store::NewRun};
 
 /// Inserts blobs that are not there.
 pub(super) async fn put_blobs(
     conn: &mut SqliteConnection,
-    blobs: &[(BlobHash, u64, Vec<u8>)],
+    blobs: &[PackedBlob],
 ) -> Result<(), sqlx::Error> {
-    for (hash, size, content) in blobs {
+    for PackedBlob { hash, size, content } in blobs {
         sqlx::query(
             "INSERT INTO blobs (hash, size, content) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
         )
