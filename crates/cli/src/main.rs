@@ -36,6 +36,9 @@ use crate::{
     exit::{BAD_INPUT, Exit},
 };
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Grade work against rubric trees with LLM judges
 #[derive(Debug, Parser)]
 #[command(name = "tribunal", version, propagate_version = true)]

@@ -324,7 +324,7 @@ impl Escalation {
             return Ok(0);
         }
         let canaries = self.canaries.iter().cloned();
-        tasks::enqueue(sent.into_iter().chain(canaries), run, &**store).await
+        tasks::enqueue(sent.into_iter().chain(canaries).collect(), run, &**store).await
     }
 }
 

@@ -22,7 +22,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use tribunal_core::{
-    BlobHash, Category, Juror, Rubric, RunSpec, SelectionMethod, Via, Voting,
+    BlobHash, Category, Juror, LeafTask, Rubric, RunSpec, SelectionMethod, Via, Voting,
     run::{GradeOptions, Input, Planned},
 };
 use tribunal_evidence::{Counter, Vocabulary};
@@ -48,6 +48,9 @@ use crate::{
 
 /// Tokens that a reply takes, for fair shares between runs.
 const REPLY_TOKENS: u64 = 500;
+
+/// Tasks of a new run that are in the queue before work begins.
+const FIRST_TASKS: usize = 256;
 
 /// A run as prepared and recorded.
 pub(crate) struct Prepared {
@@ -132,12 +135,30 @@ pub(crate) async fn prepare(
 ///
 /// The store's.
 pub(crate) async fn begin(
-    mut draft: Draft,
+    draft: Draft,
     panel: &Panel,
     budget: &BudgetArgs,
     fresh: bool,
     store: &Arc<dyn Store>,
 ) -> anyhow::Result<Prepared> {
+    let (mut prepared, left) = start(draft, panel, budget, fresh, store).await?;
+    prepared.new_tasks += tasks::enqueue(left, &prepared.record.run.id, &**store).await?;
+    Ok(prepared)
+}
+
+/// Records a drafted run with its budget and enqueues its first tasks, so that work can begin. Returns
+/// the tasks that are left to [`tasks::enqueue`]: none for a run that was begun before.
+///
+/// # Errors
+///
+/// The store's.
+pub(crate) async fn start(
+    mut draft: Draft,
+    panel: &Panel,
+    budget: &BudgetArgs,
+    fresh: bool,
+    store: &Arc<dyn Store>,
+) -> anyhow::Result<(Prepared, Vec<LeafTask>)> {
     draft.spec.generation = generation(&draft.spec, fresh, store).await?;
     let known = Known::of(store, &draft.spec.id(), fresh).await?;
     let begun = known.begun.is_some();
@@ -156,9 +177,11 @@ pub(crate) async fn begin(
         store.set_via(&record.run.id, via).await?;
     }
     budget.set(&record.run.id, panel.price(), store).await?;
-    let new_tasks = tasks::enqueue(draft.all_tasks(), &record.run.id, &**store).await?;
+    let mut first: Vec<LeafTask> = draft.all_tasks().collect();
+    let left = if begun { Vec::new() } else { first.split_off(FIRST_TASKS.min(first.len())) };
+    let new_tasks = tasks::enqueue(first, &record.run.id, &**store).await?;
     let (rules, escalation) = (draft.rules(), Escalation::of(&draft));
-    Ok(Prepared { record, spec: draft.spec, new_tasks, rules, escalation })
+    Ok((Prepared { record, spec: draft.spec, new_tasks, rules, escalation }, left))
 }
 
 /// What the run's calls are expected to take.

@@ -9,8 +9,8 @@ use std::{
 
 use clap::Args;
 use tribunal_collector::{check_writable, progress_of_leaves};
-use tribunal_core::RunState;
-use tribunal_worker::Scope;
+use tribunal_core::{LeafTask, RunState, canary};
+use tribunal_worker::{PoolEnd, Scope};
 
 use crate::{
     args::{InputArgs, JudgeArgs, PoolArgs, ShareArgs, StoreArgs},
@@ -93,7 +93,9 @@ pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Ex
     }
     let (shutdown, signalled) = engine::on_signals(config.worker.grace)?;
     let store = engine::open_store(&config).await?;
-    let prepared = prepare::prepare(&inputs, &config, &panel, &budget, &store).await?;
+    let draft = prepare::draft(&inputs, &config, &panel, &store).await?;
+    let fresh = inputs.options.fresh;
+    let (prepared, left) = prepare::start(draft, &panel, &budget, fresh, &store).await?;
     if let Some(calibration) = &calibration {
         calibration::check(calibration, &prepared.spec)?;
     }
@@ -107,30 +109,41 @@ pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Ex
         store.control(&run, RunState::Active, "").await?;
     }
     let all = store.progress(&run).await?;
-    let any_open = all.pending + all.leased > 0;
+    let any_open = !left.is_empty() || all.pending + all.leased > 0;
+    let is_leaf = |task: &&LeafTask| task.position < canary::FIRST_POSITION;
+    let waiting = left.iter().filter(is_leaf).count() as u64;
     let progress = progress_of_leaves(&*store, &run).await?;
-    let open = progress.pending + progress.leased;
+    let (leaves, open) = (progress.leaves + waiting, progress.pending + progress.leased + waiting);
     if !pool.quiet {
         let simulated = if prepared.record.run.simulated { " (simulated)" } else { "" };
         let begun = if prepared.new_tasks == 0 { "resumed" } else { "begun" };
-        let leaves = progress.leaves;
         let model = prepared.spec.of_judges(|judge| &judge.model);
         let asked =
             if prepared.spec.ballot().is_single() { "leaves to grade" } else { "votes to cast" };
         note(&format!("run {run} {begun}: {open} of {leaves} {asked} by {model}{simulated}"));
     }
-    let work = async || {
-        let progress = progress_of_leaves(&*store, &run).await?;
-        let before = progress.leaves - progress.pending - progress.leased;
+    let work = async |leaves: u64, open: u64| {
         let prices = panel.price().copied();
-        let shown = Arc::new(Progress::new(progress.leaves, before, pool.quiet, prices));
+        let shown = Arc::new(Progress::new(leaves, leaves - open, pool.quiet, prices));
         let endpoints = Endpoints::new(config.clone(), panel.judges().cloned().collect());
         let scope = Scope { runs: Some(vec![run.clone()]), until_empty: true };
         let shutdown = shutdown.clone();
         engine::work(&config, &store, Arc::new(endpoints), &shown, shutdown, &scope).await
     };
+    let work_on = async || {
+        let progress = progress_of_leaves(&*store, &run).await?;
+        work(progress.leaves, progress.pending + progress.leased).await
+    };
     if any_open {
-        work().await?;
+        let late = !left.is_empty();
+        // The first leaves are graded while the others are put in the queue.
+        let queued = prepare::tasks::enqueue(left, &run, &*store);
+        let (worked, queued) = tokio::join!(work(leaves, open), queued);
+        queued?;
+        // Who is faster than the queue is filled has left some.
+        if let (PoolEnd::Empty, true) = (worked?, late) {
+            work_on().await?;
+        }
     }
     if let Some(escalation) = prepared.escalation.filter(|_| !shutdown.drain.is_cancelled()) {
         // What an earlier command sent on and did not finish was worked on above.
@@ -140,7 +153,7 @@ pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Ex
                 let strong = panel.others.first().map_or("", |(judge, _)| &judge.spec.name);
                 note(&format!("run {run}: {sent} questions are sent on to {strong}"));
             }
-            work().await?;
+            work_on().await?;
         }
     }
     let (quiet, signal) = (pool.quiet, signalled.exit());

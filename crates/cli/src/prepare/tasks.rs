@@ -12,8 +12,8 @@ use tribunal_store::{Store, StoreError};
 
 use super::{CategoryEvidence, Draft, REPLY_TOKENS, order};
 
-/// Tasks enqueued in one call.
-const ENQUEUE_PAGE: usize = 5_000;
+/// Tasks enqueued in one call: claims wait for no more than these.
+const ENQUEUE_PAGE: usize = 500;
 
 /// Puts tasks in the queue; returns how many are new.
 ///
@@ -21,18 +21,18 @@ const ENQUEUE_PAGE: usize = 5_000;
 ///
 /// The store's.
 pub(crate) async fn enqueue(
-    tasks: impl Iterator<Item = LeafTask>,
+    tasks: Vec<LeafTask>,
     run: &RunId,
     store: &dyn Store,
 ) -> Result<u64, StoreError> {
-    let (mut new, mut page) = (0, Vec::with_capacity(ENQUEUE_PAGE));
-    for task in tasks {
-        page.push(task);
-        if page.len() == ENQUEUE_PAGE {
-            new += store.enqueue(run, std::mem::take(&mut page)).await?;
+    let (mut new, mut tasks) = (0, tasks.into_iter());
+    loop {
+        let page: Vec<LeafTask> = tasks.by_ref().take(ENQUEUE_PAGE).collect();
+        if page.is_empty() {
+            return Ok(new);
         }
+        new += store.enqueue(run, page).await?;
     }
-    Ok(new + store.enqueue(run, page).await?)
 }
 
 // === impl Draft ===
@@ -64,7 +64,7 @@ impl Draft {
             }
         }
         let leaves = order::claim_order(groups.into_values().collect(), 2 * self.concurrency);
-        let context = self.context();
+        let (context, judge) = (self.context(), self.spec.judge.identity());
         let all = (0..self.samples).flat_map(move |vote| {
             leaves.clone().into_iter().map(move |(index, category)| (vote, index, category))
         });
@@ -78,7 +78,7 @@ impl Draft {
                 sample: self.first_sample + vote,
                 id: node.id.clone(),
                 category,
-                content_key: self.content_key(index, vote, shown, context[index]),
+                content_key: self.content_key(index, vote, shown, (context[index], &judge)),
                 order,
                 estimated_tokens: u32::try_from(tokens).unwrap_or(u32::MAX),
                 rule: shown.rule.clone(),
@@ -157,7 +157,7 @@ impl Draft {
         index: usize,
         vote: u32,
         shown: &CategoryEvidence,
-        context: BlobHash,
+        (context, judge): (BlobHash, &[u8]),
     ) -> ContentKey {
         let (spec, rubric, whole) = (&self.spec, &self.rubric, self.whole());
         let node = &rubric.nodes()[index];
@@ -182,7 +182,7 @@ impl Draft {
         hasher.field("code_only", &[u8::from(spec.options.code_only)]);
         hasher.field("require_evidence", &[u8::from(spec.require_evidence)]);
         hasher.field("prompt_set", spec.prompt_set.hash.as_bytes());
-        hasher.field("judge", &spec.judge.identity());
+        hasher.field("judge", judge);
         hasher.field("sample", &vote.to_le_bytes());
         hasher.content_key()
     }
