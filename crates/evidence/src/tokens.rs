@@ -24,15 +24,7 @@ pub trait Tokenizer: Send + Sync {
 
 /// One of the embedded vocabularies.
 #[derive(Clone, Copy)]
-pub struct Vocabulary(Kind);
-
-/// Who counts with it. The vocabularies of most judges are kept ready in the binary, those of the
-/// others are smaller there and take twice as long to unpack.
-#[derive(Clone, Copy)]
-enum Kind {
-    Ready(&'static bpe_openai::Tokenizer),
-    Packed(&'static CoreBpe),
-}
+pub struct Vocabulary(&'static CoreBpe);
 
 /// Counts with a vocabulary that is unpacked when first needed, and remembers the counts of long
 /// texts.
@@ -66,12 +58,7 @@ const BLOCK_BYTES: usize = 64 * 1024;
 impl Vocabulary {
     /// The vocabulary with this name, such as `o200k_base` or `cl100k_base`.
     pub fn named(name: &str) -> Option<Vocabulary> {
-        let kind = match name {
-            "o200k_base" => Kind::Ready(bpe_openai::o200k_base()),
-            "cl100k_base" => Kind::Ready(bpe_openai::cl100k_base()),
-            _ => Kind::Packed(tiktoken::get_encoding(name)?),
-        };
-        Some(Vocabulary(kind))
+        tiktoken::get_encoding(name).map(Vocabulary)
     }
 
     /// Begins to unpack the vocabulary of this name on a thread of its own: that takes a tenth of a
@@ -92,14 +79,14 @@ impl std::fmt::Debug for Vocabulary {
 
 impl Tokenizer for Vocabulary {
     fn count(&self, text: &str) -> usize {
-        blocks(text).map(|block| self.count_block(block)).sum()
+        blocks(text).map(|block| self.0.count(block)).sum()
     }
 
     fn truncate<'t>(&self, text: &'t str, max: usize) -> &'t str {
         let mut left = max;
         let mut kept = 0;
         for block in blocks(text) {
-            let tokens = self.count_block(block);
+            let tokens = self.0.count(block);
             if tokens <= left {
                 left -= tokens;
                 kept += block.len();
@@ -113,36 +100,15 @@ impl Tokenizer for Vocabulary {
 }
 
 impl Vocabulary {
-    fn count_block(&self, block: &str) -> usize {
-        match self.0 {
-            Kind::Ready(tokenizer) => tokenizer.count(block),
-            Kind::Packed(tokenizer) => tokenizer.count(block),
-        }
-    }
-
-    /// Bytes of the first `max` tokens.
-    fn prefix_bytes(&self, block: &str, max: usize) -> usize {
-        let first = |tokens: &[u32]| tokens.len().min(max);
-        match self.0 {
-            Kind::Ready(tokenizer) => {
-                let tokens = tokenizer.encode(block);
-                tokenizer.bpe.decode_tokens(&tokens[..first(&tokens)]).len()
-            }
-            Kind::Packed(tokenizer) => {
-                let tokens = tokenizer.encode(block);
-                tokenizer.decode(&tokens[..first(&tokens)]).len()
-            }
-        }
-    }
-
     /// Bytes of the longest prefix of whole characters with at most `max` tokens.
     fn longest(&self, block: &str, max: usize) -> usize {
-        let mut end = self.prefix_bytes(block, max).min(block.len());
+        let tokens = self.0.encode(block);
+        let mut end = self.0.decode(&tokens[..max.min(tokens.len())]).len().min(block.len());
         while !block.is_char_boundary(end) {
             end -= 1;
         }
         // Cutting may change how the last word splits: the count of the prefix decides.
-        while end > 0 && self.count_block(&block[..end]) > max {
+        while end > 0 && self.0.count(&block[..end]) > max {
             end -= 1;
             while !block.is_char_boundary(end) {
                 end -= 1;

@@ -13,7 +13,7 @@ use tribunal_store::{Store, StoreError};
 use super::{CategoryEvidence, Draft, REPLY_TOKENS, order};
 
 /// Tasks enqueued in one call: claims wait for no more than these.
-const ENQUEUE_PAGE: usize = 500;
+const ENQUEUE_PAGE: usize = 2_000;
 
 /// Puts tasks in the queue; returns how many are new.
 ///
