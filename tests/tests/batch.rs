@@ -195,3 +195,37 @@ fn missing_and_disqualified_submissions_count_as_the_manifest_says() {
     let low = workspace.run(&[&strs(&batch(&sim))[..], &["--fail-under", "0.9"]].concat());
     assert_exit(&low, 5);
 }
+
+#[test]
+fn a_batch_has_one_budget_that_is_used_up_and_not_passed() {
+    const LEAVES: u64 = 4 * (120 + 80);
+    let workspace = workspace();
+    workspace.write(
+        "batch.toml",
+        "[defaults]\npapers = \"papers\"\nagent = \"alpha\"\n\n\
+         [[row]]\nsubmission = \"work/alpha/{paper_id}/seed{seed}/{elapsed_hours}h\"\n",
+    );
+    let sim = sim(&workspace, &[]);
+    let run = |limit: &str, code: i32| {
+        let args = batch(&sim);
+        let output = workspace.run(&[&strs(&args)[..], &["--max-tokens", limit]].concat());
+        assert_exit(&output, code);
+        document(&output)
+    };
+    let used = |of: &Value| number(of, "/tokens/input") + number(of, "/tokens/output");
+
+    let first = run("200_000", 3);
+    assert_eq!((&first["state"], number(&first, "/leaves")), (&json!("incomplete"), LEAVES));
+    let (spent, ungraded) = (used(&first), number(&first, "/ungraded"));
+    assert!(spent <= 200_000, "{spent} tokens");
+    // The runs' leaves differ in number and length, so no division in advance could be right.
+    assert!(spent >= 185_000, "what some runs did not need is left: {spent} tokens");
+    let asked = sim.settled_requests();
+    assert_eq!(asked, LEAVES - ungraded);
+
+    // The same again spends nothing; a larger one goes on with what this one left.
+    assert_eq!(used(&run("200_000", 3)), spent);
+    assert_eq!(sim.settled_requests(), asked);
+    let whole = run("none", 0);
+    assert_eq!((number(&whole, "/ungraded"), sim.settled_requests()), (0, LEAVES));
+}

@@ -6,6 +6,7 @@
 //! `document`'s.
 
 pub(crate) mod document;
+pub(crate) mod purse;
 
 use anyhow::Context as _;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
@@ -148,6 +149,7 @@ pub(crate) async fn begin(
     jobs: &[Job],
     config: &Config,
     judge: &ResolvedJudge,
+    budget: &BudgetArgs,
     store: &Arc<dyn Store>,
 ) -> anyhow::Result<Vec<Option<BegunRun>>> {
     let panel = Panel::of(judge.clone());
@@ -175,7 +177,7 @@ pub(crate) async fn begin(
         let run = match known.get(&inputs) {
             Some(run) => BegunRun { run: run.clone(), new_tasks: 0 },
             None => {
-                let run = prepare::begin(draft, &panel, &BudgetArgs::default(), fresh, store).await;
+                let run = prepare::begin(draft, &panel, budget, fresh, store).await;
                 let run = run.with_context(|| job.at.clone())?;
                 let run = BegunRun { run: run.record.run.id, new_tasks: run.new_tasks };
                 known.insert(inputs, run.run.clone());

@@ -65,6 +65,30 @@ impl BudgetArgs {
         Ok(())
     }
 
+    /// The limits, where a flag says any.
+    pub(crate) fn limits(&self) -> Option<Budget> {
+        (self.budget.is_some() || self.max_tokens.is_some()).then(|| Budget {
+            micro_usd: self.budget.and_then(|limit| match limit {
+                // At most 1e15: exact.
+                Limit::Most(UsDollars(usd)) => Some((usd * MICRO).floor() as u64),
+                Limit::None => None,
+            }),
+            tokens: self.max_tokens.and_then(|limit| match limit {
+                Limit::Most(Tokens(tokens)) => Some(tokens),
+                Limit::None => None,
+            }),
+        })
+    }
+
+    /// These limits as those of one run of several, until they are divided: a run that has none yet
+    /// may spend nothing.
+    pub(crate) fn undivided(&self) -> BudgetArgs {
+        BudgetArgs {
+            budget: self.budget.map(|limit| limit.map(|_| UsDollars(0.0))),
+            max_tokens: self.max_tokens.map(|limit| limit.map(|_| Tokens(0))),
+        }
+    }
+
     /// Sets the run's budget, where a flag says one; without any, the run keeps the one it has.
     /// Returns how many leaves a larger budget put back in the queue.
     ///
@@ -77,20 +101,7 @@ impl BudgetArgs {
         prices: Option<&Prices>,
         store: &Arc<dyn Store>,
     ) -> anyhow::Result<u64> {
-        if self.budget.is_none() && self.max_tokens.is_none() {
-            return Ok(0);
-        }
-        let budget = Budget {
-            micro_usd: self.budget.and_then(|limit| match limit {
-                // At most 1e15: exact.
-                Limit::Most(UsDollars(usd)) => Some((usd * MICRO).floor() as u64),
-                Limit::None => None,
-            }),
-            tokens: self.max_tokens.and_then(|limit| match limit {
-                Limit::Most(Tokens(tokens)) => Some(tokens),
-                Limit::None => None,
-            }),
-        };
+        let Some(budget) = self.limits() else { return Ok(0) };
         let totals = store.totals(run).await?;
         let by_price =
             prices.map_or(0.0, |prices| prices.cost_mixed(&totals.usage, &totals.batched()));
@@ -104,6 +115,15 @@ impl BudgetArgs {
 }
 
 // === impl Limit ===
+
+impl<T> Limit<T> {
+    fn map(self, change: impl FnOnce(T) -> T) -> Limit<T> {
+        match self {
+            Limit::None => Limit::None,
+            Limit::Most(most) => Limit::Most(change(most)),
+        }
+    }
+}
 
 impl<T: FromStr<Err = String>> FromStr for Limit<T> {
     type Err = String;

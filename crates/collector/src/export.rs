@@ -8,7 +8,10 @@ mod file;
 mod grader_output;
 mod junit;
 mod leaf;
+mod leaf_row;
 mod leaves_csv;
+#[cfg(feature = "parquet")]
+mod leaves_parquet;
 mod manifest;
 mod scored_tree;
 mod tree_file;
@@ -106,10 +109,12 @@ struct Context<'c> {
 type Open = for<'c> fn(Context<'c>, AtomicFile) -> io::Result<Box<dyn Format + Send + 'c>>;
 
 /// The files with a line or object a node, in the order in which they get their names.
-const FORMATS: [(&str, Open); 4] = [
+const FORMATS: &[(&str, Open)] = &[
     ("scored_tree.json", scored_tree::open),
     ("grader_output.json", grader_output::open),
     ("leaves.csv", leaves_csv::open),
+    #[cfg(feature = "parquet")]
+    ("leaves.parquet", leaves_parquet::open),
     ("junit.xml", junit::open),
 ];
 
@@ -138,7 +143,7 @@ pub async fn export(
     let shares = collected.rubric.weight_shares();
     let context = Context { collected, now: Timestamp::now(), shares: &shares };
     let mut formats = Vec::new();
-    for (name, open) in FORMATS {
+    for &(name, open) in FORMATS {
         let path = out.join(name);
         let written = AtomicFile::create(&path).and_then(|file| open(context, file));
         formats.push((written.map_err(failed(&path))?, path));

@@ -23,7 +23,9 @@ use crate::{
     batch::{
         self, BegunRun, Job, Work,
         document::{BatchDocument, BatchRow},
+        purse::Purse,
     },
+    budget::BudgetArgs,
     command::{Context, plan},
     config::Config,
     engine::{self, Endpoints},
@@ -50,6 +52,8 @@ pub(crate) struct BatchArgs {
     share: ShareArgs,
     #[command(flatten)]
     pool: PoolArgs,
+    #[command(flatten)]
+    budget: BudgetArgs,
     /// Where the results go [default: tribunal-out/BATCH]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -88,6 +92,7 @@ pub(crate) async fn run(args: BatchArgs, context: &Context) -> anyhow::Result<Ex
     let flags = [args.options.flags(), args.store.flags(), args.pool.flags()].concat();
     let config = context.load(&flags)?;
     let judge = prepare::judge(&args.judge, args.pool.rates, &config)?;
+    args.budget.check(&judge.facts)?;
     let jobs = batch::jobs(&args.manifest, &args.options)?;
     if args.plan {
         let inputs = jobs.iter().filter_map(|job| match &job.work {
@@ -104,7 +109,8 @@ pub(crate) async fn run(args: BatchArgs, context: &Context) -> anyhow::Result<Ex
     }
     let (shutdown, signalled) = engine::on_signals(config.worker.grace)?;
     let store = engine::open_store(&config).await?;
-    let begun = batch::begin(&jobs, &config, &judge, &store).await?;
+    let budget = args.budget.undivided();
+    let begun = batch::begin(&jobs, &config, &judge, &budget, &store).await?;
     let id = batch::id(&jobs, &begun);
     let out = args.out.clone().unwrap_or_else(|| Path::new("tribunal-out").join(id.as_str()));
     check_writable(&out)?;
@@ -114,7 +120,11 @@ pub(crate) async fn run(args: BatchArgs, context: &Context) -> anyhow::Result<Ex
             store.set_weight(run, weight).await?;
         }
     }
-    let (leaves, open) = wake(&runs, &store).await?;
+    let mut purse = args.budget.limits().map(|budget| Purse::new(budget, runs.clone()));
+    if let Some(purse) = &mut purse {
+        purse.divide(&store).await?;
+    }
+    let (leaves, mut open) = wake(&runs, &store).await?;
     if !args.pool.quiet {
         let new: u64 = begun.iter().flatten().map(|run| run.new_tasks).sum();
         let said = if new == 0 { "resumed" } else { "begun" };
@@ -124,12 +134,18 @@ pub(crate) async fn run(args: BatchArgs, context: &Context) -> anyhow::Result<Ex
              {model}"
         ));
     }
-    if open > 0 {
+    let endpoints = Arc::new(Endpoints::new(config.clone(), vec![judge.clone()]));
+    let scope = Scope { runs: Some(runs), until_empty: true };
+    while open > 0 {
         let prices = judge.facts.prices;
         let shown = Arc::new(Progress::new(leaves, leaves - open, args.pool.quiet, prices));
-        let endpoints = Arc::new(Endpoints::new(config.clone(), vec![judge.clone()]));
-        let scope = Scope { runs: Some(runs), until_empty: true };
-        engine::work(&config, &store, endpoints, &shown, shutdown, &scope).await?;
+        let (endpoints, told) = (Arc::clone(&endpoints), shutdown.clone());
+        engine::work(&config, &store, endpoints, &shown, told, &scope).await?;
+        // What some runs did not need is worth more leaves of the others.
+        open = match &mut purse {
+            Some(purse) if !shutdown.drain.is_cancelled() => purse.divide(&store).await?,
+            _ => 0,
+        };
     }
     let signal = signalled.exit();
     let ended = Ended { config: &config, store: &store, out: &out, interrupted: signal.is_some() };

@@ -9,8 +9,15 @@ use tribunal_core::run::GradeOptions;
 
 use crate::support::{Answer, Run, example, group, leaf, mixed_run, start};
 
-const FILES: [&str; 5] =
-    ["scored_tree.json", "grader_output.json", "leaves.csv", "junit.xml", "run.json"];
+const FILES: &[&str] = &[
+    "scored_tree.json",
+    "grader_output.json",
+    "leaves.csv",
+    #[cfg(feature = "parquet")]
+    "leaves.parquet",
+    "junit.xml",
+    "run.json",
+];
 
 pub(crate) fn read_json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).expect("readable")).expect("JSON")
@@ -47,15 +54,15 @@ async fn the_manifest_lists_what_stands_beside_it() {
     let out = dir.path().join("made/on/the/way");
     let collected = run.collect().await;
     let exported = export(&collected, &run.store, &out).await.expect("exported");
-    let mut expected = FILES.map(str::to_owned);
-    expected.sort();
+    let mut expected = FILES.to_vec();
+    expected.sort_unstable();
     assert_eq!(names(&out), expected);
     let written: Vec<&str> = exported.files.iter().map(|f| f.name.as_str()).collect();
     assert_eq!(written, FILES);
 
     let manifest = read_json(&out.join("run.json"));
     let listed = manifest["files"].as_array().expect("a list");
-    assert_eq!(listed.len(), 4);
+    assert_eq!(listed.len(), FILES.len() - 1);
     for file in listed {
         let bytes = fs::read(out.join(file["name"].as_str().expect("a name"))).expect("there");
         assert_eq!(file["bytes"], bytes.len() as u64);
@@ -286,4 +293,43 @@ async fn a_second_export_replaces_the_first() {
     assert_eq!(tree["tree"]["score"], 1.0);
     assert_eq!(tree["state"], "complete");
     assert_eq!(names(dir.path()).len(), FILES.len() + 1);
+}
+
+#[cfg(feature = "parquet")]
+#[tokio::test]
+async fn the_parquet_file_says_what_the_table_says() {
+    use parquet::{
+        file::reader::{FileReader as _, SerializedFileReader},
+        record::Field,
+    };
+
+    let run = mixed_run(false).await;
+    let dir = exported(&run).await;
+    let mut table = csv::Reader::from_path(dir.path().join("leaves.csv")).expect("readable");
+    let columns: Vec<String> =
+        table.headers().expect("a header").iter().map(str::to_owned).collect();
+    let file = fs::File::open(dir.path().join("leaves.parquet")).expect("there");
+    let reader = SerializedFileReader::new(file).expect("Parquet");
+    let rows: Vec<_> =
+        reader.get_row_iter(None).expect("rows").map(|row| row.expect("a row")).collect();
+    let lines: Vec<_> = table.records().map(|line| line.expect("a line")).collect();
+    assert_eq!(rows.len(), lines.len());
+    let mut typed = 0;
+    for (row, line) in rows.iter().zip(&lines) {
+        let names: Vec<&String> = row.get_column_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, columns.iter().collect::<Vec<_>>());
+        for ((name, field), text) in row.get_column_iter().zip(line) {
+            let said = match field {
+                Field::Null => String::new(),
+                Field::Str(text) => text.clone(),
+                Field::Long(number) => number.to_string(),
+                Field::Double(number) => number.to_string(),
+                Field::Bool(flag) => flag.to_string(),
+                other => panic!("{name} is {other:?}"),
+            };
+            typed += usize::from(!matches!(field, Field::Str(_) | Field::Null));
+            assert_eq!(said, text, "{name}");
+        }
+    }
+    assert!(typed > rows.len() * 5, "numbers are numbers");
 }
