@@ -119,6 +119,7 @@ macro_rules! conformance_suite {
                 grants_reach_half_a_second_ahead
                 a_large_need_is_not_starved
                 a_rejection_holds_every_worker
+                a_clock_set_back_holds_nobody
                 limits_fall_at_once_and_rise_slowly
                 pools_are_apart
             }
