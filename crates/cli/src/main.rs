@@ -16,6 +16,7 @@ mod exhibits;
 mod exit;
 mod leaf;
 mod log;
+mod metrics;
 mod output;
 mod panel;
 mod prepare;

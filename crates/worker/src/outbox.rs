@@ -21,6 +21,7 @@ use tribunal_store::{
 
 use crate::{
     attempt::{Attempted, End},
+    measure::{leaves_in_flight, timed},
     pool::EventSink,
 };
 
@@ -69,11 +70,15 @@ impl Leases {
             deadline: deadline(claimed, ttl),
             stop,
         };
-        self.lock().insert(claim.lease, lease);
+        let mut leases = self.lock();
+        leases.insert(claim.lease, lease);
+        leaves_in_flight(leases.len());
     }
 
     fn release(&self, lease: LeaseId) {
-        self.lock().remove(&lease);
+        let mut leases = self.lock();
+        leases.remove(&lease);
+        leaves_in_flight(leases.len());
     }
 
     /// Stops every attempt at its lease's deadline, as soon as it has come. `look` is the longest time
@@ -122,7 +127,7 @@ impl Leases {
         if held.is_empty() {
             return Ok(());
         }
-        let answers = store.heartbeat(held.clone(), ttl).await?;
+        let answers = timed("heartbeat", store.heartbeat(held.clone(), ttl)).await?;
         let mut leases = self.lock();
         for ((run, position, sample, id), answer) in held.into_iter().zip(answers) {
             let Some(lease) = leases.get_mut(&id) else {
@@ -132,6 +137,8 @@ impl Leases {
                 Held::Held | Held::Drain => lease.deadline = deadline(now, ttl),
                 Held::Cancel => lease.stop.cancel(),
                 Held::Lost => {
+                    // It is not asked about again.
+                    lease.deadline = now;
                     lease.stop.cancel();
                     events.event(Event::Lost { task: TaskKey { run, position, sample } });
                 }
@@ -234,7 +241,8 @@ impl Ends {
             events.event(Event::Paused { run, reason });
         }
         if !self.completions.is_empty() {
-            let outcomes = again(|| store.complete(self.completions.clone())).await?;
+            let outcomes =
+                again(|| timed("complete", store.complete(self.completions.clone()))).await?;
             for (completion, outcome) in self.completions.iter().zip(outcomes) {
                 let Completion { run, verdict, .. } = completion;
                 let task = key(run, verdict.position, verdict.sample);
@@ -249,7 +257,7 @@ impl Ends {
             }
         }
         if !self.failures.is_empty() {
-            let outcomes = again(|| store.fail(self.failures.clone())).await?;
+            let outcomes = again(|| timed("fail", store.fail(self.failures.clone()))).await?;
             for (failure, outcome) in self.failures.iter().zip(outcomes) {
                 let Failure { run, position, sample, class, retry_in, error, .. } = failure;
                 let task = key(run, *position, *sample);
@@ -262,7 +270,7 @@ impl Ends {
             }
         }
         if !self.releases.is_empty() {
-            again(|| store.release(self.releases.clone())).await?;
+            again(|| timed("release", store.release(self.releases.clone()))).await?;
         }
         Ok(())
     }

@@ -25,6 +25,7 @@ use self::rota::Rota;
 use crate::{
     attempt::{Asker, Attempted, End},
     batcher::{BatchPolicy, Batcher},
+    measure::timed,
     outbox::{self, Finished, Leases},
     provider::ResolveEndpoints,
     recorded::{self, ContextError},
@@ -267,7 +268,10 @@ impl Shared {
             let claimed = Instant::now();
             let claims = match &mut rota {
                 Some(rota) => rota.claim(&self, free.len()).await?,
-                None => self.store.claim(self.worker, free.len(), lease, None).await?,
+                None => {
+                    let claim = self.store.claim(self.worker, free.len(), lease, None);
+                    timed("claim", claim).await?
+                }
             };
             let idle = claims.is_empty();
             for claim in claims {
