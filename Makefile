@@ -34,6 +34,7 @@ check:
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
 	tests/gates.sh
+	tests/deploy.sh
 
 doc:
 	$(CARGO) doc --workspace --no-deps --open
