@@ -38,6 +38,7 @@ mod claim;
 mod connect;
 mod counts;
 mod error;
+mod fleet;
 mod labels;
 mod lease;
 mod open;
@@ -50,6 +51,7 @@ mod reuse;
 mod run;
 mod schema;
 mod text;
+pub(crate) mod transfer;
 mod worker;
 
 use call::{call, call_once, call_run};

@@ -41,6 +41,7 @@ mod calls;
 mod claim;
 mod counts;
 mod error;
+mod fleet;
 mod labels;
 mod lease;
 mod lock;
@@ -57,6 +58,7 @@ mod reuse;
 mod run;
 mod schema;
 mod share;
+pub(crate) mod transfer;
 mod turn;
 mod writer;
 

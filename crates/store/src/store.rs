@@ -16,6 +16,7 @@ use crate::{
     batches::{Answered, Batches},
     budget::{Amount, Budget, Reservation, ReserveOutcome, Settlement},
     error::StoreError,
+    fleet::Fleet,
     label::{Label, NewLabel},
     quota::{QuotaAsk, QuotaGrant, QuotaPool, QuotaReport, QuotaView},
     share::Weight,
@@ -228,7 +229,7 @@ pub struct Pruned {
 
 /// Queue, verdicts and blobs in one transactional place.
 #[async_trait]
-pub trait Store: Batches {
+pub trait Store: Batches + Fleet {
     /// Puts blobs where they are not yet; returns their hashes. Idempotent.
     async fn put_blobs(&self, blobs: Vec<Vec<u8>>) -> Result<Vec<BlobHash>, StoreError>;
 

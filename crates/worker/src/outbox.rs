@@ -5,7 +5,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -162,7 +165,7 @@ pub(crate) async fn run(
     store: Arc<dyn Store>,
     leases: Arc<Leases>,
     events: Arc<dyn EventSink>,
-    stored_some: &Notify,
+    (stored_some, done): (&Notify, &AtomicU64),
     mut finished: mpsc::Receiver<Finished>,
 ) -> Result<(), StoreError> {
     let mut group = Vec::with_capacity(GROUP);
@@ -173,7 +176,7 @@ pub(crate) async fn run(
             slots.push((claim.lease, (slot, attempted.call_place.take())));
             ends.add(claim, attempted);
         }
-        let stored = ends.store(&*store, &*events).await;
+        let stored = ends.store(&*store, &*events, done).await;
         for (lease, slot) in slots {
             leases.release(lease);
             drop(slot);
@@ -234,7 +237,13 @@ impl Ends {
         }
     }
 
-    async fn store(self, store: &dyn Store, events: &dyn EventSink) -> Result<(), StoreError> {
+    /// Stores all of them; counts verdicts in `done`.
+    async fn store(
+        self,
+        store: &dyn Store,
+        events: &dyn EventSink,
+        done: &AtomicU64,
+    ) -> Result<(), StoreError> {
         // The pause goes first, so that no worker claims what is being released.
         for (run, reason) in self.pauses {
             again(|| store.control(&run, RunState::Paused, &reason)).await?;
@@ -245,6 +254,7 @@ impl Ends {
                 again(|| timed("complete", store.complete(self.completions.clone()))).await?;
             for (completion, outcome) in self.completions.iter().zip(outcomes) {
                 let Completion { run, verdict, .. } = completion;
+                done.fetch_add(u64::from(outcome != CompleteOutcome::Fenced), Ordering::Relaxed);
                 let task = key(run, verdict.position, verdict.sample);
                 events.event(match outcome {
                     CompleteOutcome::Stored | CompleteOutcome::Duplicate => Event::Stored {

@@ -200,7 +200,7 @@ impl Scene {
 
     /// The fault's row: how often it came, and what it cost over all its runs.
     pub(crate) fn row(&self, fault: &str, times: u64) {
-        let (runs, again) = (self.set.get(), self.again.get());
+        let (runs, again) = (self::times(), self.again.get());
         let (lost, doubled) = (self.lost.get(), self.doubled.get());
         let again = match self.judge {
             Judge::Sim => again.to_string(),
