@@ -62,6 +62,14 @@ fn everything_arrives_and_comes_back() {
         .map(|store| document(&workspace.run(&[&explain[..], &[store]].concat())));
     assert_eq!(explained[0], explained[1], "calls are there too");
 
+    // It can be made smaller while it holds everything.
+    for store in [FILE, url.as_str()] {
+        let vacuum = workspace.run(&["store", "vacuum", "--full", "--json", "--store", store]);
+        assert_exit(&vacuum, 0);
+        number(&document(&vacuum), "/bytes");
+        assert_eq!(runs(&workspace, store).as_array().map(Vec::len), Some(3));
+    }
+
     // A store that holds something is left alone.
     let again = workspace.run(&["store", "move", FILE, &url]);
     assert_exit(&again, 2);

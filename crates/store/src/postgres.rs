@@ -386,6 +386,10 @@ impl Store for PostgresStore {
         self.remove(run).await
     }
 
+    async fn vacuum(&self, full: bool) -> Result<u64, StoreError> {
+        self.shrink(full).await
+    }
+
     async fn take_quota(&self, pool: &QuotaPool, ask: &QuotaAsk) -> Result<QuotaGrant, StoreError> {
         let given = self.now();
         call!(self, conn => quota::change(conn, pool, given, |row, now| row.take(now, ask)))

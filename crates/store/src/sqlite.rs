@@ -407,6 +407,10 @@ impl Store for SqliteStore {
         self.remove(run).await
     }
 
+    async fn vacuum(&self, _full: bool) -> Result<u64, StoreError> {
+        self.shrink().await
+    }
+
     async fn take_quota(&self, pool: &QuotaPool, ask: &QuotaAsk) -> Result<QuotaGrant, StoreError> {
         let request = Request::Quota(quota::Change::Take { pool: pool.clone(), ask: *ask });
         match self.writer.send(request).await? {

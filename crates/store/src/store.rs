@@ -407,6 +407,11 @@ pub trait Store: Batches + Fleet {
     /// removes the rest.
     async fn prune(&self, run: &RunId) -> Result<Pruned, StoreError>;
 
+    /// Lets the room of what was removed be used again, and gives to the disk what can be given without
+    /// holding anybody up; with `full` all of it, while nobody gets at the table in hand. Returns the
+    /// bytes that the store is smaller by.
+    async fn vacuum(&self, full: bool) -> Result<u64, StoreError>;
+
     /// Leases some of the quota that all workers of a provider account share: what the ask needs
     /// and a little besides, to be spent within [`QUOTA_LEASE`](crate::quota::QUOTA_LEASE). What is
     /// not spent is given back with the next ask, or lost. Grants less what was given back never

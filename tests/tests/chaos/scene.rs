@@ -199,6 +199,7 @@ impl Scene {
     }
 
     /// The fault's row: how often it came, and what it cost over all its runs.
+    #[expect(clippy::print_stdout, reason = "`make chaos` shows the rows as they come")]
     pub(crate) fn row(&self, fault: &str, times: u64) {
         let (runs, again) = (self::times(), self.again.get());
         let (lost, doubled) = (self.lost.get(), self.doubled.get());

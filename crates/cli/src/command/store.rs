@@ -33,6 +33,8 @@ enum StoreCommand {
     Init(StoreArgs),
     /// Read every run, its spec and its verdicts, and say what cannot be read
     Check(StoreArgs),
+    /// Give the room of what was removed back
+    Vacuum(VacuumArgs),
     /// Move everything that one store holds into another, empty one, and prove that it arrived
     Move(MoveArgs),
     /// Remove runs with their verdicts and whatever no other run needs; exported files stay
@@ -50,6 +52,25 @@ struct PruneArgs {
     older_than: Option<u32>,
     #[command(flatten)]
     store: StoreArgs,
+}
+
+/// Arguments of `tribunal store vacuum`.
+#[derive(Debug, Args)]
+struct VacuumArgs {
+    /// On PostgreSQL, give all of it to the disk; nobody gets at the table in hand meanwhile
+    #[arg(long)]
+    full: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// The document of `tribunal store vacuum`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct StoreVacuumDocument {
+    /// The store's URL, without a password.
+    store: String,
+    /// Bytes that it is smaller by.
+    bytes: u64,
 }
 
 /// Arguments of `tribunal store move`.
@@ -139,6 +160,7 @@ pub(crate) async fn run(args: StoreCommandArgs, context: &Context) -> anyhow::Re
         StoreCommand::Init(args) => init(&args, context).await,
         StoreCommand::Check(args) => check(&args, context).await,
         StoreCommand::Prune(args) => prune(args, context).await,
+        StoreCommand::Vacuum(args) => vacuum(args, context).await,
         StoreCommand::Move(args) => move_all(args, context).await,
     }
 }
@@ -253,6 +275,20 @@ async fn prune(args: PruneArgs, context: &Context) -> anyhow::Result<Exit> {
         output::print_json("store prune", &document)?;
     } else if document.runs.is_empty() {
         output::print_text("no run to remove\n")?;
+    }
+    Ok(Exit::Complete)
+}
+
+async fn vacuum(args: VacuumArgs, context: &Context) -> anyhow::Result<Exit> {
+    let config = context.load(&args.store.flags())?;
+    let store = engine::store_with_runs(&config).await?;
+    let bytes = store.vacuum(args.full).await?;
+    store.close().await?;
+    let document = StoreVacuumDocument { store: config.store.shown_url(), bytes };
+    if context.json {
+        output::print_json("store vacuum", &document)?;
+    } else {
+        output::print_text(&format!("{}: {} freed\n", document.store, HumanBytes(bytes)))?;
     }
     Ok(Exit::Complete)
 }
