@@ -5,7 +5,7 @@ CARGO ?= cargo
 TARGET_DIR ?= $(or $(CARGO_TARGET_DIR),target)
 EXAMPLE := tests/fixtures/example
 
-.PHONY: demo test check doc e2e bench
+.PHONY: demo test check doc e2e bench chaos
 
 ## Build, grade the bundled example with the embedded store and the simulated judge, print the tree.
 demo:
@@ -34,6 +34,7 @@ check:
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
 	tests/gates.sh
+	tests/deploy.sh
 
 doc:
 	$(CARGO) doc --workspace --no-deps --open
@@ -49,3 +50,9 @@ bench:
 	$(CARGO) bench -p tribunal-e2e --bench pool
 	$(CARGO) bench -p tribunal-e2e --bench pages
 	$(CARGO) bench -p tribunal-evidence --bench log
+
+## Faults around a PostgreSQL store, more often than `make test` has them; keeps the table of
+## docs/reliability.md.
+chaos:
+	$(CARGO) build --workspace --all-features --bins
+	TRIBUNAL_CHAOS=$(or $(TIMES),5) $(CARGO) test --workspace --all-features --test chaos -- --test-threads 1 --nocapture

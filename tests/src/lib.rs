@@ -8,6 +8,7 @@ mod browser;
 mod generate;
 mod postgres;
 mod process;
+mod proxy;
 mod server;
 mod sim;
 mod workspace;
@@ -23,8 +24,9 @@ use serde_json::Value;
 pub use self::{
     browser::Browser,
     generate::{write_labels, write_rubric, write_submission},
-    postgres::{PASSWORD, PostgresServer, SharedServer},
+    postgres::{PASSWORD, Place, PostgresServer, SharedServer},
     process::Running,
+    proxy::Proxy,
     server::{Reply, Request, TestServer},
     sim::SimProcess,
     workspace::Workspace,

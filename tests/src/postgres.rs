@@ -31,7 +31,19 @@ pub struct PostgresServer {
     folder: PathBuf,
     port: u16,
     settings: Vec<String>,
+    place: Place,
     child: Option<Child>,
+}
+
+/// What a server's processes are started in, where that is not simply this machine.
+#[derive(Default)]
+pub struct Place {
+    /// A folder that is there, to lie in.
+    pub folder: Option<PathBuf>,
+    /// A command that every one of them is started by, such as `nsenter`.
+    pub wrapper: Vec<String>,
+    /// Variables of their environment.
+    pub env: Vec<(String, String)>,
 }
 
 // === impl SharedServer ===
@@ -68,13 +80,14 @@ impl SharedServer {
 
 fn start_shared(bin: &Path, folder: &Path) -> u16 {
     let data = folder.join("data");
+    let place = Place::default();
     if !data.join("PG_VERSION").exists() {
-        init(bin, &data);
+        init(bin, &data, &place);
     }
     let _ = fs::remove_file(data.join("postmaster.pid"));
     let port = free_port();
-    let server =
-        server(bin, &data, port, &["fsync=off".to_owned(), "max_connections=400".to_owned()]);
+    let settings = ["fsync=off".to_owned(), "max_connections=400".to_owned()];
+    let server = server(bin, &data, port, &settings, &place);
     let words: Vec<String> = std::iter::once(server.get_program())
         .chain(server.get_args())
         .map(|word| format!("'{}'", word.to_string_lossy()))
@@ -110,16 +123,29 @@ impl PostgresServer {
     ///
     /// When it is installed and does not start.
     pub fn start(settings: &[&str]) -> Option<PostgresServer> {
+        Self::start_in(Place::default(), settings)
+    }
+
+    /// As [`PostgresServer::start`], somewhere else.
+    ///
+    /// # Panics
+    ///
+    /// When PostgreSQL is installed and does not start.
+    pub fn start_in(place: Place, settings: &[&str]) -> Option<PostgresServer> {
         let bin = installed()?;
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("tribunal-own-postgres-{}-{number}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).expect("a temporary folder");
-        init(&bin, &folder.join("data"));
+        let own = || {
+            let folder = std::env::temp_dir().join(name);
+            let _ = fs::remove_dir_all(&folder);
+            fs::create_dir_all(&folder).expect("a temporary folder");
+            folder
+        };
+        let folder = place.folder.clone().unwrap_or_else(own);
+        init(&bin, &folder.join("data"), &place);
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let mut server = PostgresServer { folder, port: free_port(), settings, child: None };
+        let mut server = PostgresServer { folder, port: free_port(), settings, place, child: None };
         server.restart();
         Some(server)
     }
@@ -151,7 +177,7 @@ impl PostgresServer {
             .append(true)
             .open(self.folder.join("log"))
             .expect("a temporary file");
-        let mut command = server(&bin, &self.data(), self.port, &self.settings);
+        let mut command = server(&bin, &self.data(), self.port, &self.settings, &self.place);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a handle")).stderr(log);
         self.child = Some(command.spawn().expect("the server starts"));
         wait_for(self.port);
@@ -169,20 +195,50 @@ impl PostgresServer {
         let _ = fs::remove_file(data.join("postmaster.pid"));
     }
 
+    /// Whether it has ended by itself.
+    ///
+    /// # Panics
+    ///
+    /// When the system does not say.
+    pub fn has_ended(&mut self) -> bool {
+        let ended = |child: &mut Child| child.try_wait().expect("the system knows its children");
+        self.child.as_mut().is_none_or(|child| ended(child).is_some())
+    }
+
+    /// What it has logged until now.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
     /// Runs SQL as its superuser; what it prints.
     ///
     /// # Panics
     ///
     /// When it fails.
     pub fn sql(&self, sql: &str) -> String {
+        self.try_sql(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Runs SQL as its superuser; what it prints, or what is wrong.
+    ///
+    /// # Errors
+    ///
+    /// What `psql` says.
+    ///
+    /// # Panics
+    ///
+    /// When there is no `psql`.
+    pub fn try_sql(&self, sql: &str) -> Result<String, String> {
         let bin = installed().expect("it was installed");
         let out = Command::new(bin.join("psql"))
             .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", &self.url(), "-c", sql])
             .env("PGPASSWORD", PASSWORD)
             .output()
             .expect("psql runs");
-        assert!(out.status.success(), "{sql}: {}", String::from_utf8_lossy(&out.stderr));
-        String::from_utf8_lossy(&out.stdout).trim().to_owned()
+        match out.status.success() {
+            true => Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned()),
+            false => Err(String::from_utf8_lossy(&out.stderr).into_owned()),
+        }
     }
 
     /// From now on it asks for [`PASSWORD`].
@@ -195,6 +251,41 @@ impl PostgresServer {
         let rule = "host all all 127.0.0.1/32 scram-sha-256\n";
         fs::write(self.data().join("pg_hba.conf"), rule).expect("a file of the server");
         self.sql("SELECT pg_reload_conf()");
+    }
+
+    /// From now on it takes TLS alone, with a certificate for 127.0.0.1 that an authority of its own has
+    /// signed; the path of the authority's. `None` without OpenSSL.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be told.
+    pub fn require_tls(&self) -> Option<PathBuf> {
+        // `file:` is a file of the server.
+        let steps = [
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
+             -subj /CN=authority -keyout file:ca.key -out file:ca.crt",
+            "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=server \
+             -keyout file:server.key -out file:server.csr",
+            "x509 -req -days 2 -in file:server.csr -CA file:ca.crt -CAkey file:ca.key \
+             -set_serial 1 -extfile file:names -out file:server.crt",
+        ];
+        let file = |name: &str| self.data().join(name).display().to_string();
+        fs::write(file("names"), "subjectAltName=IP:127.0.0.1\n").expect("a file of the server");
+        for step in steps {
+            let word = |word: &str| word.strip_prefix("file:").map_or(word.to_owned(), file);
+            let words = step.split_whitespace().map(word);
+            let out = Command::new("openssl").args(words).output().ok()?;
+            assert!(out.status.success(), "openssl: {}", String::from_utf8_lossy(&out.stderr));
+        }
+        if uid() == 0 {
+            let owner = Command::new("chown").args(["nobody", &file("server.key")]).status();
+            assert!(owner.expect("chown runs").success());
+        }
+        self.sql("ALTER SYSTEM SET ssl = on");
+        let rule = "hostssl all all 127.0.0.1/32 trust\n";
+        fs::write(self.data().join("pg_hba.conf"), rule).expect("a file of the server");
+        self.sql("SELECT pg_reload_conf()");
+        Some(self.data().join("ca.crt"))
     }
 
     fn end(&mut self, signal: &str) {
@@ -241,13 +332,14 @@ fn installed() -> Option<PathBuf> {
     bin
 }
 
-fn init(bin: &Path, data: &Path) {
+fn init(bin: &Path, data: &Path, place: &Place) {
     let parent = data.parent().expect("a folder of its own");
     if uid() == 0 {
-        let owner = Command::new("chown").arg("nobody").arg(parent).status();
+        let owner = place.command(Path::new("chown")).arg("nobody").arg(parent).status();
         assert!(owner.expect("chown runs").success());
     }
-    let out = unprivileged(&bin.join("initdb"))
+    let out = place
+        .unprivileged(&bin.join("initdb"))
         .arg("-D")
         .arg(data)
         .args(["-U", "tribunal", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"])
@@ -257,8 +349,8 @@ fn init(bin: &Path, data: &Path) {
     assert!(out.status.success(), "initdb: {}", String::from_utf8_lossy(&out.stderr));
 }
 
-fn server(bin: &Path, data: &Path, port: u16, settings: &[String]) -> Command {
-    let mut command = unprivileged(&bin.join("postgres"));
+fn server(bin: &Path, data: &Path, port: u16, settings: &[String], place: &Place) -> Command {
+    let mut command = place.unprivileged(&bin.join("postgres"));
     command.arg("-D").arg(data).args(["-p", &port.to_string()]);
     let own = [
         "listen_addresses=127.0.0.1",
@@ -273,15 +365,33 @@ fn server(bin: &Path, data: &Path, port: u16, settings: &[String]) -> Command {
     command
 }
 
-/// A command as a user that PostgreSQL accepts: it refuses root.
-fn unprivileged(program: &Path) -> Command {
-    if uid() != 0 {
-        return Command::new(program);
+// === impl Place ===
+
+impl Place {
+    /// A command in this place.
+    pub fn command(&self, program: &Path) -> Command {
+        let mut words = self.wrapper.iter().map(String::as_str);
+        let mut command = match words.next() {
+            None => Command::new(program),
+            Some(wrapper) => {
+                let mut command = Command::new(wrapper);
+                command.args(words).arg(program);
+                command
+            }
+        };
+        command.current_dir("/").envs(self.env.iter().map(|(key, value)| (key, value)));
+        command
     }
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]).arg(program);
-    command.current_dir("/");
-    command
+
+    /// A command in this place as a user that PostgreSQL accepts: it refuses root.
+    fn unprivileged(&self, program: &Path) -> Command {
+        if uid() != 0 {
+            return self.command(program);
+        }
+        let mut command = self.command(Path::new("setpriv"));
+        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]).arg(program);
+        command
+    }
 }
 
 fn uid() -> u32 {

@@ -3,7 +3,7 @@
 //! Owns their names and help. What they mean for the config is `Config::load`'s, laid over the
 //! files as flags.
 
-use std::{num::NonZeroU32, path::PathBuf};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use clap::Args;
 use tribunal_core::Via;
@@ -105,6 +105,15 @@ pub(crate) struct RateArgs {
     /// Tokens a minute of prompts and answers together, at most
     #[arg(long, value_name = "N", value_parser = rate)]
     pub(crate) tpm: Option<NonZeroU32>,
+}
+
+/// Where a process says how it is.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct MetricsArgs {
+    /// Serve /metrics (Prometheus), /healthz and /readyz here; without an address on
+    /// 127.0.0.1:9464; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:9464")]
+    pub(crate) metrics_addr: Option<SocketAddr>,
 }
 
 /// How hard a pool works.

@@ -25,6 +25,7 @@ pub(crate) mod store;
 pub(crate) mod submit;
 pub(crate) mod table;
 pub(crate) mod work;
+pub(crate) mod workers;
 
 use std::path::PathBuf;
 

@@ -17,7 +17,7 @@ use tribunal_core::{JudgeSpec, RunId};
 use tribunal_sim::{Sim, SimConfig};
 use tribunal_store::{QuotaLimits, Store, StoreError};
 use tribunal_worker::{
-    Endpoint, Pool, PoolConfig, PoolEnd, ResolveEndpoints, RetryPolicy, Scope, Shutdown,
+    Endpoint, EventSink, Pool, PoolConfig, PoolEnd, ResolveEndpoints, RetryPolicy, Scope, Shutdown,
 };
 
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
     baseline,
     config::{Config, judge::ResolvedJudge},
     exit::Exit,
+    metrics::Counted,
     progress::Progress,
 };
 
@@ -276,7 +277,8 @@ pub(crate) async fn work(
         },
         batch: config.batch_api,
     };
-    let events = Arc::clone(progress);
+    let events: Arc<dyn EventSink> = Arc::clone(progress) as Arc<dyn EventSink>;
+    let events = Arc::new(Counted(events));
     let drain = shutdown.drain.clone();
     let pool = Pool::new(Arc::clone(store), pool, endpoints, events, shutdown);
     let ticker = tokio::spawn(Arc::clone(progress).tick());

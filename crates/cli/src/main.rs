@@ -16,6 +16,7 @@ mod exhibits;
 mod exit;
 mod leaf;
 mod log;
+mod metrics;
 mod output;
 mod panel;
 mod prepare;
@@ -31,7 +32,7 @@ use crate::{
     command::{
         Context, audit, batch as batch_command, collect, compare, config as config_command,
         control, evidence, explain, grade, judge, plan, prompt, report, rescore, rubric, schema,
-        serve, sim, status, store, submit, table, work,
+        serve, sim, status, store, submit, table, work, workers,
     },
     exit::{BAD_INPUT, Exit},
 };
@@ -85,6 +86,10 @@ enum Command {
     Retry(control::RetryArgs),
     /// Set a run's share against the other runs of its store
     Weight(control::WeightArgs),
+    /// List the worker processes of a store
+    Workers(workers::WorkersArgs),
+    /// Tell a worker to finish what it holds and take no more
+    Drain(workers::DrainArgs),
     /// Remove runs from a store
     Store(store::StoreCommandArgs),
     /// Tables of scores over agents, papers and seeds, as people publish them
@@ -145,6 +150,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Cancel(args) => control::run(args, "cancel", RunState::Cancelled, &context).await,
         Command::Retry(args) => control::retry(args, &context).await,
         Command::Weight(args) => control::weight(args, &context).await,
+        Command::Workers(args) => workers::run(args, &context).await,
+        Command::Drain(args) => workers::drain(args, &context).await,
         Command::Store(args) => store::run(args, &context).await,
         Command::Table(args) => table::run(*args, &context).await,
         Command::Compare(args) => compare::run(args, &context).await,

@@ -33,6 +33,8 @@ pub enum Event {
         usage: Usage,
         /// From sending to the whole answer.
         latency: Duration,
+        /// What it cost by the prices known, in US dollars.
+        cost_usd: Option<f64>,
         /// Whether the reply says that it is simulated.
         simulated: bool,
     },

@@ -23,6 +23,7 @@ use crate::{
 mod batches;
 mod budget;
 mod fair;
+mod fleet;
 mod label;
 mod lease;
 mod prune;
@@ -36,6 +37,7 @@ mod run;
 pub use batches::*;
 pub use budget::*;
 pub use fair::*;
+pub use fleet::*;
 pub use label::*;
 pub use lease::*;
 pub use prune::*;
@@ -114,11 +116,14 @@ macro_rules! conformance_suite {
                 verdicts_come_in_pages
                 progress_counts_every_task
                 totals_count_every_attempt
+                workers_are_listed
+                a_worker_hears_that_it_is_to_end
                 text_survives
                 a_need_is_granted_after_the_wait
                 grants_reach_half_a_second_ahead
                 a_large_need_is_not_starved
                 a_rejection_holds_every_worker
+                a_clock_set_back_holds_nobody
                 limits_fall_at_once_and_rise_slowly
                 pools_are_apart
             }

@@ -10,6 +10,7 @@ pub mod clock;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod error;
+pub mod fleet;
 pub mod label;
 pub mod model;
 pub mod postgres;
@@ -23,6 +24,7 @@ mod share;
 pub mod sqlite;
 pub mod store;
 pub mod totals;
+mod transfer;
 mod url;
 
 pub use batches::{Answered, BatchRecord, BatchReply, Batches, PostOutcome, Posting};
@@ -31,6 +33,7 @@ pub use budget::{
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::StoreError;
+pub use fleet::{Fleet, WorkerRecord};
 pub use label::{Label, LabelKind, NewLabel};
 pub use model::ModelStore;
 pub use postgres::{PostgresOptions, PostgresStore};
@@ -46,4 +49,5 @@ pub use store::{
     TaskOutcome,
 };
 pub use totals::{KindTotals, RunTotals};
+pub use transfer::{MovedTable, move_store};
 pub use url::{existing, init, open, shown_url};

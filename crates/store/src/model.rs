@@ -33,6 +33,7 @@ use crate::{
 mod batches;
 mod budget;
 mod claim;
+mod fleet;
 mod labels;
 mod prune;
 mod queue;
@@ -54,6 +55,7 @@ pub struct ModelStore {
 #[derive(Default)]
 struct Tables {
     runs: Vec<Run>,
+    workers: Vec<fleet::Worker>,
     batches: Vec<batches::Batch>,
     blobs: HashMap<BlobHash, Arc<[u8]>>,
     /// Reservations that are not settled.
@@ -169,7 +171,7 @@ impl Store for ModelStore {
 
     async fn claim(
         &self,
-        _worker: WorkerId,
+        worker: WorkerId,
         slots: usize,
         ttl: Duration,
         run: Option<&RunId>,
@@ -181,7 +183,7 @@ impl Store for ModelStore {
         }
         tables.reap(usize::MAX, now);
         tables.promote(now);
-        Ok(tables.claim(slots, after(now, ttl), run, now))
+        Ok(tables.claim((worker, slots), after(now, ttl), run, now))
     }
 
     async fn heartbeat(
@@ -434,14 +436,21 @@ impl Store for ModelStore {
         Ok(labels.filter(|label| label.seq > after).take(limit).cloned().collect())
     }
 
-    async fn join(&self, _worker: WorkerId) -> Result<(), StoreError> {
+    async fn join(&self, worker: WorkerId) -> Result<(), StoreError> {
         // The process that holds this store is the only one: no other can have died.
+        let now = self.clock.now_ms();
+        self.tables().join(worker, now);
         Ok(())
     }
 
     async fn prune(&self, run: &RunId) -> Result<Pruned, StoreError> {
         let now = self.clock.now_ms();
         self.tables().prune(run, now)
+    }
+
+    async fn vacuum(&self, _full: bool) -> Result<u64, StoreError> {
+        // What is removed takes no room.
+        Ok(0)
     }
 
     async fn take_quota(&self, pool: &QuotaPool, ask: &QuotaAsk) -> Result<QuotaGrant, StoreError> {

@@ -38,6 +38,7 @@ mod claim;
 mod connect;
 mod counts;
 mod error;
+mod fleet;
 mod labels;
 mod lease;
 mod open;
@@ -50,6 +51,7 @@ mod reuse;
 mod run;
 mod schema;
 mod text;
+pub(crate) mod transfer;
 mod worker;
 
 use call::{call, call_once, call_run};
@@ -382,6 +384,10 @@ impl Store for PostgresStore {
 
     async fn prune(&self, run: &RunId) -> Result<Pruned, StoreError> {
         self.remove(run).await
+    }
+
+    async fn vacuum(&self, full: bool) -> Result<u64, StoreError> {
+        self.shrink(full).await
     }
 
     async fn take_quota(&self, pool: &QuotaPool, ask: &QuotaAsk) -> Result<QuotaGrant, StoreError> {

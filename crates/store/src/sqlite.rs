@@ -41,6 +41,7 @@ mod calls;
 mod claim;
 mod counts;
 mod error;
+mod fleet;
 mod labels;
 mod lease;
 mod lock;
@@ -57,6 +58,7 @@ mod reuse;
 mod run;
 mod schema;
 mod share;
+pub(crate) mod transfer;
 mod turn;
 mod writer;
 
@@ -403,6 +405,10 @@ impl Store for SqliteStore {
 
     async fn prune(&self, run: &RunId) -> Result<Pruned, StoreError> {
         self.remove(run).await
+    }
+
+    async fn vacuum(&self, _full: bool) -> Result<u64, StoreError> {
+        self.shrink().await
     }
 
     async fn take_quota(&self, pool: &QuotaPool, ask: &QuotaAsk) -> Result<QuotaGrant, StoreError> {

@@ -16,6 +16,7 @@ use crate::{
     batches::{Answered, Batches},
     budget::{Amount, Budget, Reservation, ReserveOutcome, Settlement},
     error::StoreError,
+    fleet::Fleet,
     label::{Label, NewLabel},
     quota::{QuotaAsk, QuotaGrant, QuotaPool, QuotaReport, QuotaView},
     share::Weight,
@@ -228,7 +229,7 @@ pub struct Pruned {
 
 /// Queue, verdicts and blobs in one transactional place.
 #[async_trait]
-pub trait Store: Batches {
+pub trait Store: Batches + Fleet {
     /// Puts blobs where they are not yet; returns their hashes. Idempotent.
     async fn put_blobs(&self, blobs: Vec<Vec<u8>>) -> Result<Vec<BlobHash>, StoreError>;
 
@@ -405,6 +406,11 @@ pub trait Store: Batches {
     /// the run are held. The run is gone at once; should the call be interrupted, the next prune
     /// removes the rest.
     async fn prune(&self, run: &RunId) -> Result<Pruned, StoreError>;
+
+    /// Lets the room of what was removed be used again, and gives to the disk what can be given without
+    /// holding anybody up; with `full` all of it, while nobody gets at the table in hand. Returns the
+    /// bytes that the store is smaller by.
+    async fn vacuum(&self, full: bool) -> Result<u64, StoreError>;
 
     /// Leases some of the quota that all workers of a provider account share: what the ask needs
     /// and a little besides, to be spent within [`QUOTA_LEASE`](crate::quota::QUOTA_LEASE). What is

@@ -58,7 +58,7 @@ pub async fn init(url: &str) -> Result<Arc<dyn Store>, StoreError> {
 }
 
 /// Whether a URL names a PostgreSQL server.
-fn is_postgres(url: &str) -> bool {
+pub(crate) fn is_postgres(url: &str) -> bool {
     url.starts_with("postgres://") || url.starts_with("postgresql://")
 }
 
@@ -69,6 +69,14 @@ fn sqlite_path(url: &str) -> Option<&str> {
     let path = rest.strip_prefix("//").unwrap_or(rest);
     let plain = !path.is_empty() && !path.starts_with(':') && !path.contains('\0');
     plain.then_some(path)
+}
+
+/// The file that an SQLite URL names.
+///
+/// # Errors
+/// [`StoreError::Url`] for any other URL, with its password hidden.
+pub(crate) fn sqlite_file(url: &str) -> Result<&Path, StoreError> {
+    sqlite_path(url).map(Path::new).ok_or_else(|| StoreError::Url { url: without_password(url) })
 }
 
 /// The store's URL for people: with whatever may be a password replaced.

@@ -433,6 +433,7 @@ impl Turn<'_> {
             class: attempt.class,
             usage,
             latency,
+            cost_usd: attempt.cost_usd,
             simulated: self.simulated,
         });
     }

@@ -8,6 +8,7 @@ mod batcher;
 pub mod breaker;
 pub mod health;
 pub mod limit;
+mod measure;
 pub mod meter;
 pub mod outbox;
 pub mod parse;

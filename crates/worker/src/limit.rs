@@ -27,6 +27,7 @@ use tribunal_store::{
 
 pub use self::permit::Permit;
 use self::state::{State, Step};
+use crate::measure::limiter_waiting;
 
 /// How long a store that cannot be asked is done without.
 const WITHOUT_STORE: Duration = Duration::from_millis(500);
@@ -219,6 +220,7 @@ impl Limiter {
 impl<'l> Place<'l> {
     fn take(waiting: &'l AtomicUsize) -> Self {
         waiting.fetch_add(1, Ordering::Relaxed);
+        limiter_waiting(1.0);
         Self(waiting)
     }
 }
@@ -226,6 +228,7 @@ impl<'l> Place<'l> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+        limiter_waiting(-1.0);
     }
 }
 

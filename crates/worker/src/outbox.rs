@@ -5,7 +5,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,6 +24,7 @@ use tribunal_store::{
 
 use crate::{
     attempt::{Attempted, End},
+    measure::{leaves_in_flight, timed},
     pool::EventSink,
 };
 
@@ -69,11 +73,15 @@ impl Leases {
             deadline: deadline(claimed, ttl),
             stop,
         };
-        self.lock().insert(claim.lease, lease);
+        let mut leases = self.lock();
+        leases.insert(claim.lease, lease);
+        leaves_in_flight(leases.len());
     }
 
     fn release(&self, lease: LeaseId) {
-        self.lock().remove(&lease);
+        let mut leases = self.lock();
+        leases.remove(&lease);
+        leaves_in_flight(leases.len());
     }
 
     /// Stops every attempt at its lease's deadline, as soon as it has come. `look` is the longest time
@@ -122,7 +130,7 @@ impl Leases {
         if held.is_empty() {
             return Ok(());
         }
-        let answers = store.heartbeat(held.clone(), ttl).await?;
+        let answers = timed("heartbeat", store.heartbeat(held.clone(), ttl)).await?;
         let mut leases = self.lock();
         for ((run, position, sample, id), answer) in held.into_iter().zip(answers) {
             let Some(lease) = leases.get_mut(&id) else {
@@ -132,6 +140,8 @@ impl Leases {
                 Held::Held | Held::Drain => lease.deadline = deadline(now, ttl),
                 Held::Cancel => lease.stop.cancel(),
                 Held::Lost => {
+                    // It is not asked about again.
+                    lease.deadline = now;
                     lease.stop.cancel();
                     events.event(Event::Lost { task: TaskKey { run, position, sample } });
                 }
@@ -155,7 +165,7 @@ pub(crate) async fn run(
     store: Arc<dyn Store>,
     leases: Arc<Leases>,
     events: Arc<dyn EventSink>,
-    stored_some: &Notify,
+    (stored_some, done): (&Notify, &AtomicU64),
     mut finished: mpsc::Receiver<Finished>,
 ) -> Result<(), StoreError> {
     let mut group = Vec::with_capacity(GROUP);
@@ -166,7 +176,7 @@ pub(crate) async fn run(
             slots.push((claim.lease, (slot, attempted.call_place.take())));
             ends.add(claim, attempted);
         }
-        let stored = ends.store(&*store, &*events).await;
+        let stored = ends.store(&*store, &*events, done).await;
         for (lease, slot) in slots {
             leases.release(lease);
             drop(slot);
@@ -227,16 +237,24 @@ impl Ends {
         }
     }
 
-    async fn store(self, store: &dyn Store, events: &dyn EventSink) -> Result<(), StoreError> {
+    /// Stores all of them; counts verdicts in `done`.
+    async fn store(
+        self,
+        store: &dyn Store,
+        events: &dyn EventSink,
+        done: &AtomicU64,
+    ) -> Result<(), StoreError> {
         // The pause goes first, so that no worker claims what is being released.
         for (run, reason) in self.pauses {
             again(|| store.control(&run, RunState::Paused, &reason)).await?;
             events.event(Event::Paused { run, reason });
         }
         if !self.completions.is_empty() {
-            let outcomes = again(|| store.complete(self.completions.clone())).await?;
+            let outcomes =
+                again(|| timed("complete", store.complete(self.completions.clone()))).await?;
             for (completion, outcome) in self.completions.iter().zip(outcomes) {
                 let Completion { run, verdict, .. } = completion;
+                done.fetch_add(u64::from(outcome != CompleteOutcome::Fenced), Ordering::Relaxed);
                 let task = key(run, verdict.position, verdict.sample);
                 events.event(match outcome {
                     CompleteOutcome::Stored | CompleteOutcome::Duplicate => Event::Stored {
@@ -249,7 +267,7 @@ impl Ends {
             }
         }
         if !self.failures.is_empty() {
-            let outcomes = again(|| store.fail(self.failures.clone())).await?;
+            let outcomes = again(|| timed("fail", store.fail(self.failures.clone()))).await?;
             for (failure, outcome) in self.failures.iter().zip(outcomes) {
                 let Failure { run, position, sample, class, retry_in, error, .. } = failure;
                 let task = key(run, *position, *sample);
@@ -262,7 +280,7 @@ impl Ends {
             }
         }
         if !self.releases.is_empty() {
-            again(|| store.release(self.releases.clone())).await?;
+            again(|| timed("release", store.release(self.releases.clone()))).await?;
         }
         Ok(())
     }

@@ -7,7 +7,10 @@ mod rota;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,6 +28,7 @@ use self::rota::Rota;
 use crate::{
     attempt::{Asker, Attempted, End},
     batcher::{BatchPolicy, Batcher},
+    measure::timed,
     outbox::{self, Finished, Leases},
     provider::ResolveEndpoints,
     recorded::{self, ContextError},
@@ -110,6 +114,8 @@ struct Shared {
     calls: Arc<Semaphore>,
     leases: Arc<Leases>,
     stored: Arc<Notify>,
+    /// Verdicts stored so far.
+    done: Arc<AtomicU64>,
     providers: Providers,
     batcher: Arc<Batcher>,
     runs: std::sync::Mutex<BTreeMap<RunId, Arc<OnceCell<Panel>>>>,
@@ -149,6 +155,7 @@ impl Pool {
             calls: Arc::new(Semaphore::new(config.concurrency.max(1))),
             leases: Arc::default(),
             stored,
+            done: Arc::default(),
             providers: Providers::new(config.retry.breaker),
             runs: std::sync::Mutex::default(),
         };
@@ -168,9 +175,9 @@ impl Pool {
         let outbox = tokio::spawn({
             let (store, leases) = (Arc::clone(&shared.store), Arc::clone(&shared.leases));
             let (events, stop) = (Arc::clone(&shared.events), shared.shutdown.stop.clone());
-            let stored = Arc::clone(&shared.stored);
+            let (stored, done) = (Arc::clone(&shared.stored), Arc::clone(&shared.done));
             async move {
-                let result = outbox::run(store, leases, events, &stored, receiver).await;
+                let result = outbox::run(store, leases, events, (&stored, &done), receiver).await;
                 if result.is_err() {
                     // Nothing can be stored: asking the judge further would burn money.
                     stop.cancel();
@@ -267,7 +274,10 @@ impl Shared {
             let claimed = Instant::now();
             let claims = match &mut rota {
                 Some(rota) => rota.claim(&self, free.len()).await?,
-                None => self.store.claim(self.worker, free.len(), lease, None).await?,
+                None => {
+                    let claim = self.store.claim(self.worker, free.len(), lease, None);
+                    timed("claim", claim).await?
+                }
             };
             let idle = claims.is_empty();
             for claim in claims {
@@ -420,7 +430,15 @@ impl Shared {
         loop {
             beat.tick().await;
             let beaten = self.leases.beat(&*self.store, self.config.lease, &*self.events).await;
-            if let Err(error) = beaten
+            let told = match beaten {
+                Ok(()) => self.store.report(self.worker, self.done.load(Ordering::Relaxed)).await,
+                Err(error) => Err(error),
+            };
+            // Somebody told it to end: what is in flight may finish.
+            if matches!(told, Ok(true)) {
+                self.shutdown.drain.cancel();
+            }
+            if let Err(error) = told
                 && lost.insert(error.to_string())
             {
                 tracing::warn!(%error, "heartbeat failed; leases end by their own deadline");

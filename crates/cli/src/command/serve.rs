@@ -10,16 +10,17 @@ use rand::distr::{Alphanumeric, SampleString as _};
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::{net::TcpListener, signal::unix::SignalKind};
+use tokio_util::sync::CancellationToken;
 use tribunal_report::serve::{Guard, Sources, serve};
 
 use crate::{
-    args::StoreArgs,
+    args::{MetricsArgs, StoreArgs},
     calibration::{self, CalibrationArgs},
     command::Context,
     engine,
     exhibits::StoreExhibits,
     exit::Exit,
-    output,
+    metrics, output,
     progress::note,
 };
 
@@ -39,6 +40,8 @@ pub(crate) struct ServeArgs {
     token_file: Option<PathBuf>,
     #[command(flatten)]
     calibration: CalibrationArgs,
+    #[command(flatten)]
+    metrics: MetricsArgs,
 }
 
 /// The document of `tribunal serve`, printed when it listens.
@@ -60,6 +63,9 @@ pub(crate) async fn run(args: ServeArgs, context: &Context) -> anyhow::Result<Ex
     let store = store.with_context(|| {
         format!("there is no store at {}; `tribunal grade` makes one", config.store.url)
     })?;
+    if let Some(addr) = args.metrics.metrics_addr {
+        metrics::serve(addr, Arc::clone(&store), CancellationToken::new()).await?;
+    }
     let listener = TcpListener::bind(args.addr).await;
     let listener = listener.with_context(|| format!("cannot listen at {}", args.addr))?;
     let addr = listener.local_addr()?;

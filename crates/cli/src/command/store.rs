@@ -10,7 +10,7 @@ use indicatif::HumanBytes;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tribunal_core::RunId;
-use tribunal_store::{Clock, RunRecord, Store, StoreError, SystemClock};
+use tribunal_store::{Clock, MovedTable, RunRecord, Store, StoreError, SystemClock, shown_url};
 
 use crate::{args::StoreArgs, command::Context, engine, exit::Exit, output, progress::note};
 
@@ -33,6 +33,10 @@ enum StoreCommand {
     Init(StoreArgs),
     /// Read every run, its spec and its verdicts, and say what cannot be read
     Check(StoreArgs),
+    /// Give the room of what was removed back
+    Vacuum(VacuumArgs),
+    /// Move everything that one store holds into another, empty one, and prove that it arrived
+    Move(MoveArgs),
     /// Remove runs with their verdicts and whatever no other run needs; exported files stay
     Prune(PruneArgs),
 }
@@ -48,6 +52,56 @@ struct PruneArgs {
     older_than: Option<u32>,
     #[command(flatten)]
     store: StoreArgs,
+}
+
+/// Arguments of `tribunal store vacuum`.
+#[derive(Debug, Args)]
+struct VacuumArgs {
+    /// On PostgreSQL, give all of it to the disk; nobody gets at the table in hand meanwhile
+    #[arg(long)]
+    full: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// The document of `tribunal store vacuum`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct StoreVacuumDocument {
+    /// The store's URL, without a password.
+    store: String,
+    /// Bytes that it is smaller by.
+    bytes: u64,
+}
+
+/// Arguments of `tribunal store move`.
+#[derive(Debug, Args)]
+struct MoveArgs {
+    /// The store to move, by its URL; it stays as it is. Stop its workers before
+    from: String,
+    /// Where to, by its URL: an empty store, or none yet
+    to: String,
+}
+
+/// The document of `tribunal store move`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct StoreMoveDocument {
+    /// The store that was moved, without a password.
+    from: String,
+    /// Where everything is now too, without a password.
+    to: String,
+    /// What was counted and hashed on both sides.
+    tables: Vec<MovedRows>,
+}
+
+/// Rows of one table.
+#[derive(Debug, Serialize, JsonSchema)]
+struct MovedRows {
+    /// The table.
+    table: &'static str,
+    /// Its rows.
+    rows: u64,
+    /// BLAKE3 of them in key order, the same on both sides.
+    hash: String,
 }
 
 /// The document of `tribunal store init`.
@@ -106,6 +160,8 @@ pub(crate) async fn run(args: StoreCommandArgs, context: &Context) -> anyhow::Re
         StoreCommand::Init(args) => init(&args, context).await,
         StoreCommand::Check(args) => check(&args, context).await,
         StoreCommand::Prune(args) => prune(args, context).await,
+        StoreCommand::Vacuum(args) => vacuum(args, context).await,
+        StoreCommand::Move(args) => move_all(args, context).await,
     }
 }
 
@@ -219,6 +275,42 @@ async fn prune(args: PruneArgs, context: &Context) -> anyhow::Result<Exit> {
         output::print_json("store prune", &document)?;
     } else if document.runs.is_empty() {
         output::print_text("no run to remove\n")?;
+    }
+    Ok(Exit::Complete)
+}
+
+async fn vacuum(args: VacuumArgs, context: &Context) -> anyhow::Result<Exit> {
+    let config = context.load(&args.store.flags())?;
+    let store = engine::store_with_runs(&config).await?;
+    let bytes = store.vacuum(args.full).await?;
+    store.close().await?;
+    let document = StoreVacuumDocument { store: config.store.shown_url(), bytes };
+    if context.json {
+        output::print_json("store vacuum", &document)?;
+    } else {
+        output::print_text(&format!("{}: {} freed\n", document.store, HumanBytes(bytes)))?;
+    }
+    Ok(Exit::Complete)
+}
+
+async fn move_all(args: MoveArgs, context: &Context) -> anyhow::Result<Exit> {
+    context.load(&[])?;
+    let moved = tribunal_store::move_store(&args.from, &args.to).await?;
+    let row = |MovedTable { name, rows, hash }| MovedRows { table: name, rows, hash };
+    let (from, to) = (shown_url(&args.from), shown_url(&args.to));
+    let tables = moved.into_iter().map(row).collect();
+    let document = StoreMoveDocument { from, to, tables };
+    if context.json {
+        output::print_json("store move", &document)?;
+    } else {
+        let StoreMoveDocument { from, to, tables } = &document;
+        let line = |MovedRows { table, rows, hash }: &MovedRows| {
+            format!("{rows:>10} {table:<12} {}\n", &hash[..16])
+        };
+        let lines: String = tables.iter().map(line).collect();
+        output::print_text(&format!(
+            "{lines}{from} is in {to} too, counted and hashed on both sides; work on the latter\n"
+        ))?;
     }
     Ok(Exit::Complete)
 }

@@ -10,10 +10,11 @@ use tribunal_core::RunState;
 use tribunal_worker::{PoolEnd, Scope};
 
 use crate::{
-    args::{PoolArgs, StoreArgs},
+    args::{MetricsArgs, PoolArgs, StoreArgs},
     command::Context,
     engine::{self, Endpoints},
     exit::Exit,
+    metrics,
     progress::Progress,
 };
 
@@ -28,6 +29,8 @@ pub(crate) struct WorkArgs {
     store: StoreArgs,
     #[command(flatten)]
     pool: PoolArgs,
+    #[command(flatten)]
+    metrics: MetricsArgs,
     /// Work on this run alone
     #[arg(long, value_name = "RUN")]
     run: Option<String>,
@@ -45,6 +48,9 @@ pub(crate) async fn run(args: WorkArgs, context: &Context) -> anyhow::Result<Exi
     let config = context.load(&[args.store.flags(), args.pool.flags()].concat())?;
     let (shutdown, signalled) = engine::on_signals(config.worker.grace)?;
     let store = engine::open_store(&config).await?;
+    if let Some(addr) = args.metrics.metrics_addr {
+        metrics::serve(addr, Arc::clone(&store), shutdown.drain.clone()).await?;
+    }
     let run = match &args.run {
         Some(name) => Some(engine::find_run(&store, name).await?),
         None => None,

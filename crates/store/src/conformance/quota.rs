@@ -238,6 +238,20 @@ pub async fn a_rejection_holds_every_worker(engine: &dyn Engine) {
     assert_eq!(bench.take(configured(2, need)).await.granted, need);
 }
 
+/// A clock that is set back holds nobody until it has caught up, and lets nobody go twice.
+pub async fn a_clock_set_back_holds_nobody(engine: &dyn Engine) {
+    let bench = Bench::new(engine).await;
+    let need = Spend::call(100, 0);
+    bench.clock.advance(3_600_000);
+    assert_eq!(bench.take(configured(1, need)).await.granted, need);
+    assert_eq!(bench.reject(3_000).await.hold, Duration::from_secs(3));
+    bench.clock.advance(-3_600_000);
+    let held = bench.take(configured(2, need)).await;
+    assert_eq!((held.granted, held.view.hold), (Spend::default(), Duration::from_secs(3)));
+    bench.clock.advance(3_300);
+    assert_eq!(bench.take(configured(2, need)).await.granted, need);
+}
+
 /// A lower limit holds at once; a higher one is grown to, and only by using it.
 pub async fn limits_fall_at_once_and_rise_slowly(engine: &dyn Engine) {
     let bench = Bench::new(engine).await;

@@ -5,7 +5,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use tribunal_core::{ContentKey, LeaseId, RunId, Verdict, VerdictSource};
+use tribunal_core::{ContentKey, LeaseId, RunId, Verdict, VerdictSource, WorkerId};
 
 use super::{State, Tables, Task};
 use crate::store::{Claim, Reusable};
@@ -26,7 +26,7 @@ impl Tables {
     /// Always from the run that has had the fewest tokens over its weight.
     pub(super) fn claim(
         &mut self,
-        slots: usize,
+        (worker, slots): (WorkerId, usize),
         end: i64,
         only: Option<&RunId>,
         now: i64,
@@ -45,7 +45,7 @@ impl Tables {
             run.first_claim_ms.get_or_insert(now);
             let first = *task.first_claim_ms.get_or_insert(now);
             let lease = LeaseId::from_bytes(rand::random());
-            task.state = State::Leased { lease, end };
+            task.state = State::Leased { lease, end, worker };
             claims.push(Claim {
                 lease,
                 run: run.record.run.id.clone(),

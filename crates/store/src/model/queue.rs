@@ -8,7 +8,7 @@ use std::{
 };
 
 use tribunal_core::{
-    Attempt, FailureClass, LeafTask, LeaseId, RunId, RunState, UngradedReason, Verdict,
+    Attempt, FailureClass, LeafTask, LeaseId, RunId, RunState, UngradedReason, Verdict, WorkerId,
     verdict::PossibleSpend,
 };
 
@@ -58,6 +58,7 @@ pub(super) enum State {
     Leased {
         lease: LeaseId,
         end: i64,
+        worker: WorkerId,
     },
     Done {
         lease: LeaseId,

@@ -116,7 +116,8 @@ impl PostgresStore {
                 self.unavailable(format!("no answer within {seconds} s"))
             }
         };
-        if matches!(error, StoreError::Unavailable { .. }) {
+        // One that was refused a lock may stand in the transaction that was to begin with it.
+        if error.is_retryable() {
             drop(conn.detach());
         }
         Err(error)

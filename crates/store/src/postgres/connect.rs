@@ -95,7 +95,9 @@ impl Target {
             ("search_path", self.schema.clone()),
             ("statement_timeout", millis(options.call_timeout)),
             ("lock_timeout", millis(options.call_timeout / 2)),
-            ("idle_in_transaction_session_timeout", millis(options.call_timeout)),
+            // Who sleeps within a transaction may hold what all others wait for: well before they
+            // give up, the server ends it.
+            ("idle_in_transaction_session_timeout", millis(options.call_timeout / 4)),
             // Every statement looks rows up by an index. The planner, whose statistics lag behind
             // a queue that fills and empties, must not think otherwise.
             ("enable_seqscan", "off".to_owned()),

@@ -13,8 +13,9 @@ pub(super) fn sql(store: &str, error: sqlx::Error) -> StoreError {
     match (code.as_str(), class) {
         ("40001" | "40P01" | "55P03" | "57014", _) => StoreError::Busy { store },
         ("53100", _) => StoreError::Full { store },
-        // Shutdown, crash, start-up, too many connections, a lost connection.
-        ("57P01" | "57P02" | "57P03" | "57P05" | "53300", _) | (_, "08") => {
+        // Shutdown, crash, start-up, too many connections, a session ended because its process slept,
+        // a lost connection.
+        ("57P01" | "57P02" | "57P03" | "57P05" | "53300" | "25P03", _) | (_, "08") => {
             StoreError::Unavailable { store, reason: error.to_string() }
         }
         ("25006", _) => StoreError::Engine {
@@ -35,19 +36,25 @@ pub(super) fn sql(store: &str, error: sqlx::Error) -> StoreError {
             reason: format!("{error}; grant the role CREATE on the database, or its schema"),
         },
         _ => match error {
+            // What is wrong with a certificate comes as this kind: waiting does not mend it.
+            sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                tls(store, &error)
+            }
+            sqlx::Error::Tls(error) => tls(store, &*error),
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => {
                 StoreError::Unavailable { store, reason: error.to_string() }
             }
-            sqlx::Error::Tls(error) => StoreError::Open {
-                store,
-                reason: format!("TLS: {error}; sslrootcert=FILE names the server's authority"),
-            },
             sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
                 StoreError::Engine { store, reason: "the store is closed".to_owned() }
             }
             error => StoreError::Engine { store, reason: error.to_string() },
         },
     }
+}
+
+fn tls(store: String, error: &dyn std::error::Error) -> StoreError {
+    let reason = format!("TLS: {error}; sslrootcert=FILE names the server's authority");
+    StoreError::Open { store, reason }
 }
 
 fn code(error: &sqlx::Error) -> Option<String> {

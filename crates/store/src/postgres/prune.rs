@@ -63,6 +63,14 @@ impl PostgresStore {
         Ok(pruned)
     }
 
+    /// As the store's contract says; returns the bytes that its tables are smaller by.
+    pub(super) async fn shrink(&self, full: bool) -> Result<u64, StoreError> {
+        let before = call!(self, conn => bytes(conn))?;
+        self.vacuum_tables(full).await?;
+        let after = call!(self, conn => bytes(conn))?;
+        Ok(before.saturating_sub(after))
+    }
+
     /// Lets the server use the room of removed rows again; `full` gives it back to the disk, and
     /// keeps everybody out of a table while that is done.
     pub(super) async fn vacuum_tables(&self, full: bool) -> Result<(), StoreError> {

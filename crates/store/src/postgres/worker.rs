@@ -10,7 +10,10 @@ use super::{
     batches, lease,
     schema::{BEGIN_PUT, now},
 };
-use crate::process::{self, Process};
+use crate::{
+    fleet::LISTED_MS,
+    process::{self, Process},
+};
 
 /// Announces a worker of this process, and takes back the leases of those of this machine whose
 /// processes are gone.
@@ -37,6 +40,11 @@ pub(super) async fn join(
         batches::let_go(&mut tx, &dead).await?;
         sqlx::query("DELETE FROM workers WHERE id = ANY ($1)").bind(dead).execute(&mut *tx).await?;
     }
+    sqlx::query(concat!("DELETE FROM workers WHERE seen_ms < ", now!(), " - $2"))
+        .bind(now)
+        .bind(LISTED_MS)
+        .execute(&mut *tx)
+        .await?;
     sqlx::query(concat!(
         "INSERT INTO workers (joined_ms, seen_ms, id, machine, host, pid, started, version) \
          VALUES (",

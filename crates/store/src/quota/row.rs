@@ -26,6 +26,10 @@ const AHEAD_S: f64 = 0.25;
 /// How long a configured limit holds after the last ask of a worker that has it.
 const CONFIGURED_MS: i64 = 5_000;
 
+/// A time so much earlier than the last is a clock that was set back. Less is another connection that
+/// has read it and then waited for the row.
+const STEP_MS: i64 = 60_000;
+
 /// How long beyond its wait the next in line is waited for.
 const NEXT_MS: i64 = 500;
 
@@ -50,6 +54,9 @@ pub(crate) struct QuotaRow {
     pub(super) slice_ms: i64,
     /// When the row was made.
     pub(super) made_ms: i64,
+    /// The latest time that it was used at.
+    #[serde(default)]
+    seen_ms: i64,
 }
 
 /// One meter of a pool.
@@ -89,6 +96,7 @@ impl QuotaRow {
             cut_ms: None,
             slice_ms: now,
             made_ms: now,
+            seen_ms: now,
         };
         row.start_ramp();
         row
@@ -107,6 +115,7 @@ impl QuotaRow {
 
     /// Grants what is asked for, or says when to ask again.
     pub(crate) fn take(&mut self, now: i64, ask: &QuotaAsk) -> QuotaGrant {
+        self.follow(now);
         self.configure(now, &ask.configured);
         self.refill(now);
         self.spend(-ask.returned + ask.unmetered);
@@ -135,6 +144,7 @@ impl QuotaRow {
 
     /// Takes in what a worker learnt.
     pub(crate) fn report(&mut self, now: i64, report: &QuotaReport) -> QuotaView {
+        self.follow(now);
         self.refill(now);
         self.spend(-report.returned);
         self.state(&report.stated);
@@ -231,6 +241,25 @@ impl QuotaRow {
                 self.fill(meter);
             }
         }
+    }
+
+    /// Moves every time along with a clock that was set back: nobody is held until it has caught up.
+    fn follow(&mut self, now: i64) {
+        let back = self.seen_ms - now;
+        if back >= STEP_MS {
+            let times = [
+                &mut self.not_before_ms,
+                &mut self.configured_ms,
+                &mut self.slice_ms,
+                &mut self.made_ms,
+            ];
+            let at = self.buckets.iter_mut().map(|bucket| &mut bucket.at_ms);
+            let cut = self.cut_ms.iter_mut();
+            let until = self.next.iter_mut().map(|(_, until)| until);
+            times.into_iter().chain(at).chain(cut).chain(until).for_each(|time| *time -= back);
+            self.seen_ms = now;
+        }
+        self.seen_ms = self.seen_ms.max(now);
     }
 
     fn refill(&mut self, now: i64) {

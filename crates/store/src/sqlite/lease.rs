@@ -13,7 +13,11 @@ use super::{
     request::LeaseRef,
     share::{self, Settled},
 };
-use crate::store::{Held, MAX_DEAD_WORKERS, MAX_LOST_LEASES};
+use crate::{
+    fleet::LISTED_MS,
+    process::Process,
+    store::{Held, MAX_DEAD_WORKERS, MAX_LOST_LEASES},
+};
 
 /// Which leases are taken back, and why.
 pub(super) enum Loss {
@@ -117,12 +121,22 @@ pub(super) async fn join(
     worker: WorkerId,
     now: i64,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT INTO workers (id, pid, joined_ms) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
-        .bind(worker.as_bytes().to_vec())
-        .bind(std::process::id())
-        .bind(now)
-        .execute(conn)
+    sqlx::query("DELETE FROM workers WHERE max(seen_ms, joined_ms) < ?")
+        .bind(now.saturating_sub(LISTED_MS))
+        .execute(&mut *conn)
         .await?;
+    let own = Process::own();
+    sqlx::query(
+        "INSERT INTO workers (id, pid, joined_ms, host, version, seen_ms) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?3) ON CONFLICT DO NOTHING",
+    )
+    .bind(worker.as_bytes().to_vec())
+    .bind(own.pid)
+    .bind(now)
+    .bind(own.host)
+    .bind(env!("CARGO_PKG_VERSION"))
+    .execute(conn)
+    .await?;
     Ok(())
 }
 

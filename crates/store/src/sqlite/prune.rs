@@ -82,6 +82,13 @@ impl SqliteStore {
         Ok(pruned)
     }
 
+    /// Makes the file as small as it can be: without holding anybody up that gives back all there is.
+    pub(super) async fn shrink(&self) -> Result<u64, StoreError> {
+        let before = self.file_bytes().await?;
+        self.give_back().await?;
+        Ok(before.saturating_sub(self.file_bytes().await?))
+    }
+
     async fn step(&self, step: Step) -> Result<Stepped, StoreError> {
         match self.writer.send(Request::Prune(step)).await? {
             Answer::Stepped(stepped) => Ok(stepped),

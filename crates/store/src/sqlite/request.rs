@@ -11,7 +11,9 @@ use super::{
     batches::{self, Change},
     budget::{self, NewReservation, NewSettlement},
     claim::{self, ClaimedTask},
-    counts, labels,
+    counts,
+    fleet::{self, Word},
+    labels,
     lease::{self, Loss},
     outcome::{self, NewFailure, NewRelease, NewVerdict},
     postings::{self, NewPosting},
@@ -80,6 +82,7 @@ pub(super) enum Request {
     Quota(quota::Change),
     Post(Vec<NewPosting>),
     Batch(Change),
+    Worker(Word),
     Label {
         run: i64,
         label: NewLabel,
@@ -217,6 +220,7 @@ async fn single(
         Request::Quota(change) => Answer::Granted(quota::apply(conn, change, now).await?),
         Request::Post(postings) => Answer::Posted(postings::post(conn, postings, now).await?),
         Request::Batch(change) => batches::apply(conn, change, now).await?,
+        Request::Worker(word) => fleet::apply(conn, word, now).await?,
         Request::Complete(_)
         | Request::Fail(_)
         | Request::Release(_)

@@ -12,6 +12,7 @@ use tribunal_core::{RunId, RunState};
 use tribunal_store::{Claim, RunRecord, Store, StoreError};
 
 use super::Shared;
+use crate::measure::timed;
 
 /// Runs admitted at once while all of them have something to do.
 const ADMITTED: usize = 16;
@@ -50,7 +51,7 @@ impl Rota {
             turns -= 1;
             let Some(run) = self.admitted.pop_front() else { return Ok(Vec::new()) };
             let (worker, lease) = (pool.worker, pool.config.lease);
-            let claims = pool.store.claim(worker, slots, lease, Some(&run)).await?;
+            let claims = timed("claim", pool.store.claim(worker, slots, lease, Some(&run))).await?;
             if !claims.is_empty() {
                 self.admitted.push_back(run);
                 return Ok(claims);
