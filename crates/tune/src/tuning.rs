@@ -161,10 +161,12 @@ impl Tuning<'_> {
         let rungs = |pool: usize| questions(&schedule(racers, pool, self.rules.fewest_leaves));
         match self.split {
             Split::Papers { dev, test, .. } => (rungs(count(dev)), 2 * count(test)),
-            // Folds ask about the same leaves, and in the end the two best have seen all of them.
+            // The folds' samples overlap, and nobody is asked twice about a leaf.
             Split::LeaveOnePaperOut { .. } => {
                 let all = count(&(0..papers).collect::<Vec<_>>());
-                (rungs(all).max(3 * all), 0)
+                let folds = self.split.folds();
+                let raced: usize = folds.iter().map(|fold| rungs(count(&fold.dev))).sum();
+                ((raced + rungs(all) + 2 * all).min(self.entries.len() * all), 0)
             }
         }
     }

@@ -207,6 +207,8 @@ fn with_few_papers_each_is_left_out_and_proposals_never_meet_what_they_were_made
     assert_eq!(races.winner(), Some(BEST), "over all papers it is the best");
     let test = judges.ask(&mut table, |table| tuning.test(&races, table));
     assert!(test.flips.iter().all(|flip| labels.leaves[flip.leaf].paper == 2));
+    let (raced, tested) = tuning.planned();
+    assert!(judges.asked <= raced + tested, "{} of {raced} and {tested}", judges.asked);
     assert_eq!(test.papers, 3);
     assert!(test.reading.contains("these papers") || test.finding == Finding::NotShown);
     assert_eq!(Split::of(&Labels::default(), true, 0), None);
