@@ -180,6 +180,10 @@ impl Proposals<'_> {
         }
     }
 
+    fn names(&self, papers: &[usize]) -> Vec<String> {
+        papers.iter().map(|paper| self.labels.papers[*paper].clone()).collect()
+    }
+
     fn specific(&self) -> Specific {
         let papers = &self.labels.papers;
         let criteria = self.paired.leaves.iter().filter_map(|leaf| {
@@ -205,13 +209,11 @@ impl Proposals<'_> {
         train: &[usize],
     ) -> anyhow::Result<()> {
         let path = self.out.join(folder);
-        let seen: Vec<&str> =
-            train.iter().map(|paper| self.labels.papers[*paper].as_str()).collect();
         let record = serde_json::json!({
             "parent": parent.document.name,
             "parent_prompt_hash": parent.document.prompt_hash,
             "reason": proposal.reason,
-            "seen": seen,
+            "seen": self.names(train),
         });
         std::fs::create_dir_all(&path)?;
         tribunal_collector::write_file(
@@ -236,17 +238,19 @@ impl Proposals<'_> {
                 && of.set.templates == candidate.set.templates
                 && of.set.questions == candidate.set.questions
         };
-        if let Some(other) = bench.judged.iter().find(|of| same(&of.candidate)) {
-            let name = &other.candidate.document.name;
-            self.say(&format!("{folder} says the same as {name}"));
+        if let Some(other) = bench.judged.iter_mut().find(|of| same(&of.candidate)) {
+            let other = &mut other.candidate;
+            self.say(&format!("{folder} says the same as {}", other.document.name));
+            // Made from other papers too: what only one of them saw, the other did not need.
+            other.seen.retain(|paper| train.contains(paper));
+            other.document.seen = self.names(&other.seen);
             return Ok(());
         }
         let record = std::fs::read(path.join("proposal.json")).unwrap_or_default();
         let record: serde_json::Value = serde_json::from_slice(&record).unwrap_or_default();
         candidate.document.parent = Some(parent.document.name.clone());
         candidate.document.reason = record["reason"].as_str().map(str::to_owned);
-        candidate.document.seen =
-            train.iter().map(|paper| self.labels.papers[*paper].clone()).collect();
+        candidate.document.seen = self.names(train);
         candidate.seen = train.to_vec();
         self.say(&format!("{folder}, from {}", parent.document.name));
         bench.add(candidate).await?;
