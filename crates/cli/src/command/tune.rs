@@ -40,7 +40,7 @@ mod steps;
 /// Arguments of `tribunal tune`.
 #[derive(Debug, Args)]
 pub(crate) struct TuneArgs {
-    /// Submissions that humans graded: a folder with a folder for each, or a TOML file with [[tree]]
+    /// Submissions that humans graded: a folder with a folder for each, or a TOML file with a table `tree` each
     #[arg(long, value_name = "DIR|FILE.toml")]
     labels: PathBuf,
     /// Prompt sets, built-in names or folders; the first one is the baseline
