@@ -294,7 +294,7 @@ impl Bench<'_> {
             .cloned()
             .collect();
         all.sort_by_key(|task| task.order);
-        tasks::enqueue(all.into_iter(), &benched.run, &**store).await?;
+        tasks::enqueue(all, &benched.run, &**store).await?;
         if !std::mem::replace(&mut benched.woken, true) {
             if store.run(&benched.run).await?.state == RunState::Paused {
                 store.control(&benched.run, RunState::Active, "").await?;
