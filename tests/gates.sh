@@ -45,18 +45,19 @@ arrow() { # CRATE FORBIDDEN...
     done
 }
 {
-    arrow core evidence store worker collector audit report sim cli
-    arrow evidence store worker collector audit report sim cli
-    arrow store evidence worker collector audit report sim cli
-    arrow worker collector audit report sim cli
-    arrow collector evidence worker audit report sim cli
-    arrow audit evidence store worker collector report sim cli
+    arrow core evidence store worker collector audit tune report sim cli
+    arrow evidence store worker collector audit tune report sim cli
+    arrow store evidence worker collector audit tune report sim cli
+    arrow worker collector audit tune report sim cli
+    arrow collector evidence worker audit tune report sim cli
+    arrow audit evidence store worker collector tune report sim cli
+    arrow tune evidence store worker collector report sim cli
     arrow report evidence worker sim cli
-    arrow sim evidence store worker collector audit report cli
+    arrow sim evidence store worker collector audit tune report cli
 } | gate "the dependency rule of ARCHITECTURE.md"
-for crate in core audit; do
+for crate in core audit tune; do
     sed '/^\[dev-dependencies\]/,$d' crates/$crate/Cargo.toml | grep -nE '^(tokio|reqwest|sqlx)'
-done | gate "core and audit have no runtime and no I/O"
+done | gate "core, audit and tune have no runtime and no I/O"
 grep -nE '^[a-z0-9_-]+ *= *("|\{[^}]*version)' crates/*/Cargo.toml tests/Cargo.toml |
     grep -vE ':(name|path|version|edition) *=' |
     gate "versions stand in the workspace's Cargo.toml alone"

@@ -24,6 +24,7 @@ pub(crate) mod status;
 pub(crate) mod store;
 pub(crate) mod submit;
 pub(crate) mod table;
+pub(crate) mod tune;
 pub(crate) mod work;
 pub(crate) mod workers;
 

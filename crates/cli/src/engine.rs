@@ -242,6 +242,24 @@ pub(crate) fn on_signals(grace: Duration) -> anyhow::Result<(Shutdown, Arc<Signa
     Ok((shutdown, signalled))
 }
 
+/// When calls are made again, as the config has it.
+pub(crate) fn retry_policy(config: &Config) -> RetryPolicy {
+    let retry = &config.retry;
+    RetryPolicy {
+        transient_attempts: retry.transient_attempts,
+        bad_reply_attempts: retry.bad_reply_attempts,
+        base: retry.base,
+        max: retry.max,
+        inline_wait: retry.inline_wait,
+        throttle_cap: retry.throttle_cap,
+        unreachable_after: retry.unreachable,
+        outage_after: retry.outage,
+        leaf_deadline: retry.leaf_deadline,
+        breaker: retry.breaker,
+        budget_ratio: retry.retry_budget_ratio,
+    }
+}
+
 /// Works on `scope` until there is nothing left or a signal came.
 ///
 /// # Errors
@@ -255,26 +273,14 @@ pub(crate) async fn work(
     shutdown: Shutdown,
     scope: &Scope,
 ) -> anyhow::Result<PoolEnd> {
-    let (worker, retry) = (&config.worker, &config.retry);
+    let worker = &config.worker;
     let pool = PoolConfig {
         concurrency: worker.concurrency.get(),
         claim_batch: worker.claim_batch.get() as usize,
         lease: worker.lease,
         heartbeat: worker.heartbeat,
         poll: worker.poll,
-        retry: RetryPolicy {
-            transient_attempts: retry.transient_attempts,
-            bad_reply_attempts: retry.bad_reply_attempts,
-            base: retry.base,
-            max: retry.max,
-            inline_wait: retry.inline_wait,
-            throttle_cap: retry.throttle_cap,
-            unreachable_after: retry.unreachable,
-            outage_after: retry.outage,
-            leaf_deadline: retry.leaf_deadline,
-            breaker: retry.breaker,
-            budget_ratio: retry.retry_budget_ratio,
-        },
+        retry: retry_policy(config),
         batch: config.batch_api,
     };
     let events: Arc<dyn EventSink> = Arc::clone(progress) as Arc<dyn EventSink>;

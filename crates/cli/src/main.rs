@@ -22,6 +22,7 @@ mod panel;
 mod prepare;
 mod progress;
 mod trees;
+mod tune;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -32,7 +33,7 @@ use crate::{
     command::{
         Context, audit, batch as batch_command, collect, compare, config as config_command,
         control, evidence, explain, grade, judge, plan, prompt, report, rescore, rubric, schema,
-        serve, sim, status, store, submit, table, work, workers,
+        serve, sim, status, store, submit, table, tune as tune_command, work, workers,
     },
     exit::{BAD_INPUT, Exit},
 };
@@ -100,6 +101,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Say how far a judge is from humans, and what that does to its scores
     Audit(Box<audit::AuditArgs>),
+    /// Find the better prompt for a judge, and say whether it is better
+    Tune(Box<tune_command::TuneArgs>),
     /// Write a run or a graded file as one page to look at
     Report(report::ReportArgs),
     /// Serve the pages live from the store
@@ -157,6 +160,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Compare(args) => compare::run(args, &context).await,
         Command::Explain(args) => explain::run(args, &context).await,
         Command::Audit(args) => audit::run(*args, &context).await,
+        Command::Tune(args) => tune_command::run(*args, &context).await,
         Command::Report(args) => report::run(args, &context).await,
         Command::Serve(args) => serve::run(args, &context).await,
         Command::Evidence(args) => evidence::run(args, &context).await,

@@ -29,9 +29,8 @@ use tribunal_evidence::{Counter, Vocabulary};
 use tribunal_store::{Meter, RunRecord, Store};
 use tribunal_worker::{PromptSet, meter, prompt::Prompts};
 
-pub(crate) use self::begin::generation;
+pub(crate) use self::begin::{generation, record};
 use self::{
-    begin::record,
     evidence::{Assembled, Material, Texts},
     questions::Known,
     selection::Load,

@@ -15,6 +15,7 @@ pub mod results;
 mod sampling;
 pub mod serve;
 pub mod tree;
+pub mod tune;
 
 pub use audit::audit_page;
 pub use compare::compare_page;
@@ -22,3 +23,4 @@ pub use model::GradedTree;
 pub use page::{Page, PageError, Rendered};
 pub use results::results_page;
 pub use tree::tree_page;
+pub use tune::tune_page;

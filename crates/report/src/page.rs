@@ -33,6 +33,7 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("shown.html", include_str!("../assets/shown.html")),
     ("summary.html", include_str!("../assets/summary.html")),
     ("tree.html", include_str!("../assets/tree.html")),
+    ("tune.html", include_str!("../assets/tune.html")),
 ];
 
 /// Colours, type, tables: what every page begins with.

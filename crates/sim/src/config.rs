@@ -21,6 +21,9 @@ pub struct SimConfig {
     /// TOML file with a table per category, such as `["Code Development"]`, that holds
     /// `sensitivity` and `specificity` where they differ from the two above.
     pub rates_file: Option<PathBuf>,
+    /// TOML file that says how the rates depend on the prompt's words, the category and the model, and
+    /// what is answered to a request for a better prompt.
+    pub profile_file: Option<PathBuf>,
     /// Median time to an answer, milliseconds.
     pub latency_ms: f64,
     /// Sigma of the log-normal latency; 0 makes it constant.
@@ -78,6 +81,7 @@ impl Default for SimConfig {
             sensitivity: 1.0,
             specificity: 1.0,
             rates_file: None,
+            profile_file: None,
             latency_ms: 0.0,
             latency_sigma: 0.0,
             rpm: None,

@@ -11,6 +11,7 @@ mod config;
 mod error;
 mod faults;
 mod limit;
+mod profile;
 mod question;
 mod ranking;
 mod reply;

@@ -34,6 +34,8 @@ pub struct SimStats {
     pub answered: u64,
     /// Those answered with a ranking of files.
     pub rankings: u64,
+    /// Those answered with a proposal of a prompt.
+    pub proposals: u64,
     /// Those whose ranking of files cannot be used.
     pub unusable_rankings: u64,
     /// Those that got a 500, 502 or 503.
@@ -92,6 +94,7 @@ pub(crate) struct Counters {
     pub(crate) admitted: AtomicU64,
     pub(crate) rejected: AtomicU64,
     pub(crate) rankings: AtomicU64,
+    pub(crate) proposals: AtomicU64,
     pub(crate) unusable_rankings: AtomicU64,
     pub(crate) errors: AtomicU64,
     pub(crate) timeouts: AtomicU64,
@@ -138,6 +141,7 @@ impl Counters {
             admitted: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             rankings: AtomicU64::new(0),
+            proposals: AtomicU64::new(0),
             unusable_rankings: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             timeouts: AtomicU64::new(0),
@@ -201,6 +205,7 @@ impl Counters {
             rejected: self.rejected.load(Relaxed),
             answered: answered.replies,
             rankings: self.rankings.load(Relaxed),
+            proposals: self.proposals.load(Relaxed),
             unusable_rankings: self.unusable_rankings.load(Relaxed),
             errors: self.errors.load(Relaxed),
             timeouts: self.timeouts.load(Relaxed),

@@ -16,12 +16,13 @@ use crate::{
     chance,
     config::SimConfig,
     error::SimError,
+    profile::{Instructions, Profile},
     question::Question,
     segment::Segment,
     verdict::{
         labels::Labels,
         lexical::{Match, Quote},
-        rates::Rates,
+        rates::{Rate, Rates},
     },
 };
 
@@ -31,6 +32,7 @@ pub(crate) struct Judge {
     gullible: bool,
     labels: Option<Labels>,
     rates: Rates,
+    profile: Option<Profile>,
 }
 
 /// One question with everything that may change its verdict.
@@ -41,6 +43,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) model: &'a str,
     /// The `seed` of the request.
     pub(crate) request_seed: Option<i64>,
+    /// What the prompt itself says.
+    pub(crate) instructions: Instructions<'a>,
 }
 
 /// A verdict and its grounds.
@@ -88,6 +92,7 @@ impl Judge {
             gullible: config.gullible,
             labels,
             rates: Rates::new(config)?,
+            profile: config.profile_file.as_deref().map(Profile::read).transpose()?,
         })
     }
 
@@ -120,9 +125,9 @@ impl Judge {
             (human, 0.9)
         } else {
             let human = human >= 0.5;
-            let rates = self.rates.of(ask.question.category);
+            let rates = self.rate(ask);
             let right = if human { rates.sensitivity } else { rates.specificity };
-            let correct = self.draw("verdict", ask) < right;
+            let correct = self.draw_anew("verdict", ask) < right;
             let spread = self.draw("confidence", ask);
             // A wrong judge is less sure, but not so much that confidence gives it away.
             let confidence = if correct { 0.7 + 0.29 * spread } else { 0.5 + 0.4 * spread };
@@ -134,6 +139,32 @@ impl Judge {
             quotes: matched.quotes,
             coverage: matched.coverage,
             basis: Basis::Label,
+        }
+    }
+
+    fn rate(&self, ask: &Ask<'_>) -> Rate {
+        let category = ask.question.category;
+        let rate = self.rates.of(category);
+        let shifted = |profile: &Profile| profile.rate(rate, ask.instructions, category, ask.model);
+        self.profile.as_ref().map_or(rate, shifted)
+    }
+
+    /// A number that another prompt shares, except where prompts make up their mind anew.
+    fn draw_anew(&self, drawn: &str, ask: &Ask<'_>) -> f64 {
+        let anew = |profile: &Profile| profile.churns(self.draw("churn", ask));
+        if !self.profile.as_ref().is_some_and(anew) {
+            return self.draw(drawn, ask);
+        }
+        let Instructions { system, question } = ask.instructions;
+        let own = self.draw(drawn, ask).to_le_bytes();
+        chance::uniform(self.seed, "anew", &[&own, system.as_bytes(), question.as_bytes()])
+    }
+
+    /// The answer to a request for a better prompt; `None` where there is no such request.
+    pub(crate) fn propose(&self, request: &str) -> Option<String> {
+        match &self.profile {
+            Some(profile) => profile.propose(request, self.seed),
+            None => Profile::default().propose(request, self.seed),
         }
     }
 

@@ -6,6 +6,7 @@
 pub mod attempt;
 mod batcher;
 pub mod breaker;
+pub mod consult;
 pub mod health;
 pub mod limit;
 mod measure;

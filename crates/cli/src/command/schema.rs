@@ -7,6 +7,7 @@ use schemars::{Schema, schema_for};
 use serde_json::{Value, json};
 use tribunal_audit::{AuditDocument, sheet::Sheet};
 use tribunal_collector::{compare::Comparison, results::ResultsTable};
+use tribunal_tune::document::TuneDocument;
 
 use crate::{
     batch::document::BatchDocument,
@@ -72,6 +73,7 @@ fn documents() -> Vec<(&'static str, Schema)> {
         ("explain", schema_for!(ExplainDocument)),
         ("audit", schema_for!(AuditDocument)),
         ("audit next", schema_for!(Sheet)),
+        ("tune", schema_for!(TuneDocument)),
         ("report", schema_for!(ReportDocument)),
         ("serve", schema_for!(ServeDocument)),
         ("evidence", schema_for!(EvidenceDocument)),

@@ -29,6 +29,9 @@ pub(crate) struct SimArgs {
     /// A TOML file with the two rates for each category
     #[arg(long, value_name = "FILE", requires = "labels")]
     rates: Option<PathBuf>,
+    /// A TOML file that shifts the rates by words of the prompt, category and model
+    #[arg(long, value_name = "FILE", requires = "labels")]
+    profile: Option<PathBuf>,
     /// Median latency in milliseconds
     #[arg(long, value_name = "M", default_value_t = 0.0)]
     latency_ms: f64,
@@ -119,6 +122,7 @@ pub(crate) async fn run(args: SimArgs) -> anyhow::Result<Exit> {
         sensitivity: args.sensitivity.unwrap_or(1.0),
         specificity: args.specificity.unwrap_or(1.0),
         rates_file: args.rates,
+        profile_file: args.profile,
         latency_ms: args.latency_ms,
         latency_sigma: args.latency_sigma,
         rpm: args.rpm,

@@ -26,7 +26,12 @@ pub(crate) async fn generation(
     Ok(standing.or(newest).unwrap_or(0))
 }
 
-pub(super) async fn record(
+/// Records the run of this spec, if it is not there.
+///
+/// # Errors
+///
+/// The store's.
+pub(crate) async fn record(
     spec: &RunSpec,
     reuse: bool,
     store: &Arc<dyn Store>,

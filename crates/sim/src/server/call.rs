@@ -21,6 +21,7 @@ use crate::{
     cache::Prefixes,
     chance,
     faults::{self, Fault},
+    profile::Instructions,
     question::Question,
     ranking::RankQuestion,
     reply::{Choice, Form, Tokens},
@@ -155,9 +156,11 @@ impl App {
         let prefixes = self.prefixes_of(&request, &prompt);
         let cached = self.prefixes.cached_tokens(&prefixes);
         let decision = self.decide(&request, &prompt);
-        let choice = match &prompt.ranking {
-            Some(ranking) => self.rank(fault, call.ordinal, &request, ranking, &prompt),
-            None => self.choose(fault, &request, request.form.render(&decision)),
+        let proposal = self.proposal(&prompt);
+        let choice = match (&prompt.ranking, &proposal) {
+            (_, Some(proposal)) => self.choose(fault, &request, proposal.clone()),
+            (Some(ranking), None) => self.rank(fault, call.ordinal, &request, ranking, &prompt),
+            (None, None) => self.choose(fault, &request, request.form.render(&decision)),
         };
         self.limiter.charge_tokens(now, choice.tokens);
         let limits = self.limiter.headers(now);
@@ -181,7 +184,10 @@ impl App {
             }
             _ => json_response(body),
         };
-        if fault.is_none() && choice.finish_reason == "stop" && prompt.ranking.is_none() {
+        let done = fault.is_none() && choice.finish_reason == "stop";
+        if done && proposal.is_some() {
+            self.counters.proposals.fetch_add(1, Relaxed);
+        } else if done && prompt.ranking.is_none() {
             let unknown = decision.basis == Basis::Unlabelled;
             self.counters.answer(&prompt.question, unknown);
         }
@@ -220,12 +226,27 @@ impl App {
     fn decide(&self, request: &ChatRequest, prompt: &Prompt) -> Decision {
         let shown = prompt.texts.iter();
         let shown: Vec<&Segment> = shown.map(|(_, segment)| segment.as_ref()).collect();
+        let role = |n: usize| request.messages[n].role.as_str();
+        let texts = prompt.texts.iter();
+        let system = texts.filter(|(n, _)| matches!(role(*n), "system" | "developer"));
+        let system: String = system.map(|(_, segment)| segment.text()).collect();
+        let behind = |segment: &Segment| {
+            segment.text().rfind("</criterion").map(|at| segment.text()[at..].to_owned())
+        };
+        let question = shown.iter().rev().find_map(|segment| behind(segment)).unwrap_or_default();
         self.judge.decide(&Ask {
             question: &prompt.question,
             prompt: &shown,
             model: &request.model,
             request_seed: request.seed,
+            instructions: Instructions { system: &system, question: &question },
         })
+    }
+
+    /// The answer to a request for a better prompt, which stands in the last message.
+    fn proposal(&self, prompt: &Prompt) -> Option<String> {
+        let (_, last) = prompt.texts.last()?;
+        self.judge.propose(last.text())
     }
 
     fn choose(&self, fault: Option<Fault>, request: &ChatRequest, content: String) -> Choice {

@@ -202,3 +202,40 @@ async fn files_that_cannot_be_used_are_named() {
     let setting = SimConfig { sensitivity: 2.0, ..SimConfig::default() };
     assert!(matches!(start(setting), Err(SimError::Setting { .. })));
 }
+
+#[tokio::test]
+async fn rates_depend_on_what_the_prompt_says_and_not_on_what_it_shows() {
+    const LEAVES: usize = 200;
+    let folder = tempfile::tempdir().expect("folder");
+    let profile = folder.path().join("profile.toml");
+    let text = "proposals = [\"Count twice.\"]\n[[shift]]\nprompt = \"burden of proof\"\n\
+                sensitivity = 0.5\nspecificity = 0.5\n";
+    fs::write(&profile, text).expect("written");
+    let judge = start(SimConfig {
+        labels: vec![graded(&folder, LEAVES)],
+        profile_file: Some(profile),
+        sensitivity: 0.5,
+        specificity: 0.5,
+        seed: 4,
+        ..SimConfig::default()
+    });
+    let shown = format!("{EVIDENCE}<file path=\"x\">\nburden of proof\n</file>\n");
+    let mut right = [0, 0];
+    for n in 0..LEAVES {
+        let asked = question(&shown, category(n), &format!("Criterion number {n}"), &[]);
+        let mut told = asked.clone();
+        told["messages"][0]["content"] = "The burden of proof is theirs. Answer in JSON.".into();
+        for (count, request) in right.iter_mut().zip([asked, told]) {
+            *count += usize::from(score(&judge, request).await == (n % 2) as f64);
+        }
+    }
+    assert_eq!(right[1], LEAVES, "what the prompt says makes it right");
+    assert!(plausible(right[0], LEAVES, 0.5), "what it shows does not: {}", right[0]);
+
+    let request = json!({"model": "m", "messages": [{"role": "user", "content":
+        "<proposal_request>\n<system>\nGrade.\n</system>\nWrite a better one."}]});
+    let reply = judge.send(&request).await.expect("a reply");
+    assert_eq!(reply.status, 200);
+    assert!(reply.text.contains("Grade.\\nCount twice.\\n</system>"), "{}", reply.text);
+    assert_eq!(judge.sim.stats().proposals, 1);
+}

@@ -1,0 +1,255 @@
+//! The steps of a tuning, each as far as the answers go: projection, noise floor, proposals, races, the
+//! one look at the test set.
+//!
+//! Owns their order and what they say on the way.
+
+use anyhow::{bail, ensure};
+use tribunal_core::ids::FieldHasher;
+use tribunal_tune::{
+    Entry as Racer, Rules, Split, Step, Tuning,
+    document::Projection,
+    noise::{NoiseFloor, Visible},
+    power::{self, Model},
+    sample::order,
+    tuning::Races,
+};
+
+use super::{Tune, text};
+use crate::{
+    progress::note,
+    tune::{
+        bench::{Bench, Ended, Judged},
+        ledger::{Entry, Ledger},
+        proposals::Proposals,
+    },
+};
+
+/// Simulated tunings behind an announced power.
+const SIMULATIONS: usize = 200;
+
+/// Resamples of each of their tests.
+const SIMULATED_RESAMPLES: usize = 300;
+
+/// Leaves that the baseline is repeated on.
+const REPEATED_LEAVES: usize = 60;
+
+// === impl Tune ===
+
+impl Tune<'_> {
+    fn say(&self, text: &str) {
+        if !self.args.pool.quiet {
+            note(text);
+        }
+    }
+
+    fn racers(&self, bench: &Bench<'_>) -> Vec<Racer> {
+        let racer = |of: &Judged| Racer { seen: of.candidate.seen.clone(), cost: of.usd_a_leaf };
+        bench.judged.iter().map(racer).collect()
+    }
+
+    /// Says what can be seen and what it will cost, before the first call.
+    pub(super) fn project(&mut self, bench: &Bench<'_>) -> anyhow::Result<()> {
+        let mut racers = self.racers(bench);
+        racers.extend(vec![Racer::default(); self.args.propose]);
+        let tuning = Tuning {
+            labels: self.labels,
+            split: self.split,
+            entries: &racers,
+            rules: &self.rules,
+            seed: self.args.seed,
+        };
+        let (raced, tested) = tuning.planned();
+        let repeated = if self.args.repeats > 1 {
+            self.repeated_leaves().len() * (self.args.repeats as usize - 1)
+        } else {
+            0
+        };
+        let folds = self.split.folds();
+        let pool: usize = match self.split {
+            Split::Papers { .. } => self.labels.of_papers(&folds[0].dev).len(),
+            Split::LeaveOnePaperOut { .. } => self.labels.leaves.len(),
+        };
+        let known: Vec<Option<f64>> = bench.judged.iter().map(|of| of.usd_a_leaf).collect();
+        let mean: Option<f64> = known.iter().copied().sum::<Option<f64>>();
+        let mean = mean.map(|sum| sum / known.len() as f64);
+        let questions = raced + tested + repeated;
+        self.document.projection = Projection {
+            questions,
+            full_factorial: racers.len() * pool + tested,
+            proposals: self.args.propose,
+            cost_usd: mean.map(|cost| cost * questions as f64),
+        };
+        let visible = self.document.visible;
+        if let Some(effect) = self.args.target_effect {
+            let rules = Rules { resamples: SIMULATED_RESAMPLES, ..self.rules };
+            let simulated = Tuning { rules: &rules, ..tuning };
+            let model = Model::assumed(visible.discordant);
+            self.document.power = Some(power::announce(&simulated, effect, &model, SIMULATIONS));
+        }
+        if !self.args.pool.quiet {
+            for line in text::plan(&self.document) {
+                note(&line);
+            }
+        }
+        if let Some(effect) = self.args.target_effect.filter(|_| !self.args.force) {
+            let least = visible.smallest_effect.unwrap_or(1.0);
+            ensure!(
+                effect >= least,
+                "an improvement of {:.1} points cannot be seen: {} test leaves show {:.1} points at best. \
+                 Label more leaves, want more, or go on with --force",
+                effect * 100.0,
+                visible.leaves,
+                least * 100.0
+            );
+        }
+        Ok(())
+    }
+
+    /// The leaves on which the baseline is asked again: of the race's first ones.
+    fn repeated_leaves(&self) -> Vec<usize> {
+        let papers = match self.split {
+            Split::Papers { dev, .. } => dev.clone(),
+            Split::LeaveOnePaperOut { papers } => (0..*papers).collect(),
+        };
+        let mut leaves = order(self.labels, &self.labels.of_papers(&papers), self.args.seed);
+        leaves.truncate(REPEATED_LEAVES);
+        leaves
+    }
+
+    /// Everything that is asked; why it ended before, if it did.
+    pub(super) async fn go_on(
+        &mut self,
+        bench: &mut Bench<'_>,
+        proposals: Option<&mut Proposals<'_>>,
+        ledger: &mut Ledger,
+    ) -> anyhow::Result<Option<Ended>> {
+        if self.args.repeats > 1 {
+            let repeated = bench.judged[0].candidate.repeated(self.args.repeats);
+            let (repeated, _) = Judged::prepare(repeated, bench.labelled, bench.store).await?;
+            bench.repeated = Some(repeated);
+            let leaves = self.repeated_leaves();
+            self.say(&format!(
+                "noise floor: the baseline {} times on {} leaves",
+                self.args.repeats,
+                leaves.len()
+            ));
+            let votes = match bench.repeat(&leaves).await? {
+                Ok(votes) => votes,
+                Err(ended) => return Ok(Some(ended)),
+            };
+            self.document.noise = NoiseFloor::of(&votes);
+            let test = self.labels.of_papers(&self.split.test_papers());
+            self.document.visible =
+                Visible::of(self.labels.classes(&test), self.document.noise.as_ref());
+            if !self.args.pool.quiet {
+                text::noise(&self.document).iter().for_each(|line| note(line));
+            }
+        }
+        if let Some(proposals) = proposals {
+            let ended = proposals.make(self.args.propose, bench, &mut self.table, ledger).await?;
+            if ended.is_some() {
+                return Ok(ended);
+            }
+            ensure!(
+                bench.judged.len() > 1,
+                "no proposal could be used, and there is nobody else to race; the ledger in {} says why",
+                self.out.display()
+            );
+        }
+        let entries = self.racers(bench);
+        let (labels, split, rules) = (self.labels, self.split, self.rules);
+        let tuning =
+            Tuning { labels, split, entries: &entries, rules: &rules, seed: self.args.seed };
+        let races = loop {
+            match tuning.races(&self.table) {
+                Step::Done(races) => break races,
+                Step::Ask(wanted) => {
+                    self.say(&format!("race: {} questions", wanted.len()));
+                    if let Some(ended) = bench.ask(&wanted, &mut self.table).await? {
+                        return Ok(Some(ended));
+                    }
+                }
+            }
+        };
+        self.document.winner = races.winner();
+        let any = races.any_winner();
+        let comparison = comparison(bench, &races, &self.document.sealed.hash);
+        self.document.races = Some(races.clone());
+        if !any {
+            self.document.answer = Some("not shown".to_owned());
+            self.document.notes.push(
+                "no candidate looked better than the baseline: the test set stays sealed"
+                    .to_owned(),
+            );
+            return Ok(None);
+        }
+        self.look(&comparison, ledger)?;
+        let test = loop {
+            match tuning.test(&races, &self.table) {
+                Step::Done(test) => break test,
+                Step::Ask(wanted) => {
+                    self.say(&format!("test: {} questions", wanted.len()));
+                    if let Some(ended) = bench.ask(&wanted, &mut self.table).await? {
+                        return Ok(Some(ended));
+                    }
+                }
+            }
+        };
+        if !ledger.is_answered(&comparison) {
+            ledger.append(Entry::Answer {
+                at: jiff::Timestamp::now(),
+                comparison,
+                finding: test.finding,
+                interval: (test.low, test.high),
+            })?;
+        }
+        self.document.answer = Some(test.reading.clone());
+        self.document.test = Some(test);
+        Ok(None)
+    }
+
+    /// Counts the look at the test set; a second one needs the flag.
+    fn look(&mut self, comparison: &str, ledger: &mut Ledger) -> anyhow::Result<()> {
+        let seal = self.document.sealed.hash.clone();
+        let looks = ledger.looks(&seal);
+        let same = looks.contains(&comparison);
+        let others = looks.len() - usize::from(same);
+        if !same {
+            if others > 0 && !self.args.burn_test {
+                bail!(
+                    "the test set {} was looked at {others} times for other comparisons: what it says \
+                     now is no longer of leaves that nothing was chosen by. --burn-test looks all the \
+                     same; the ledger in {} counts it",
+                    &seal[..12],
+                    self.out.display()
+                );
+            }
+            ledger.append(Entry::Look {
+                at: jiff::Timestamp::now(),
+                tuning: self.document.tuning.clone(),
+                seal: seal.clone(),
+                comparison: comparison.to_owned(),
+            })?;
+        }
+        self.document.sealed.looks = ledger.looks(&seal).len();
+        if others > 0 {
+            self.document.notes.push(format!(
+                "the test set was looked at {} times: this answer is weaker than its interval says",
+                others + 1
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What a look compares.
+fn comparison(bench: &Bench<'_>, races: &Races, seal: &str) -> String {
+    let mut hasher = FieldHasher::new("tribunal.comparison/1");
+    hasher.field("seal", seal.as_bytes());
+    hasher.field("baseline", bench.judged[0].candidate.identity().as_bytes());
+    for raced in &races.folds {
+        let winner = raced.winner.map(|at| bench.judged[at].candidate.identity());
+        hasher.field("winner", winner.as_ref().map_or(&[][..], |of| &of.as_bytes()[..]));
+    }
+    hasher.finish().to_string()[..16].to_owned()
+}

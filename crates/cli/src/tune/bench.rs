@@ -1,0 +1,497 @@
+//! Candidates at work: each a run of the store for each labelled submission, of which only those
+//! leaves are in the queue that were wanted so far.
+//!
+//! Owns the way from wanted questions to answers, over the same queue, limits and reuse as any run's,
+//! and one budget over all of them. A run that has been asked before brings its answers with it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use tribunal_core::{
+    FailureClass, LeafTask, Outcome, Rubric, RunId, RunSpec, RunState, UngradedReason,
+    verdict::Rationale,
+};
+use tribunal_store::{Amount, Budget, RunTotals, Store};
+use tribunal_tune::{Answer, Table, Wanted, document::Spent};
+use tribunal_worker::{Scope, Shutdown};
+
+use super::{candidates::Candidate, labels::Labelled};
+use crate::{
+    config::Config,
+    engine::{self, Endpoints},
+    estimate::Estimate,
+    prepare::{self, questions, tasks},
+    progress::Progress,
+};
+
+/// Outcomes read at once.
+const PAGE: usize = 4_096;
+
+/// Millionths in a dollar.
+const MICRO: f64 = 1e6;
+
+/// The place of the repeated baseline among the candidates.
+const REPEATED: usize = usize::MAX;
+
+/// A candidate's run over one submission.
+pub(crate) struct Benched {
+    /// The run.
+    pub(crate) run: RunId,
+    /// Its spec.
+    pub(crate) spec: RunSpec,
+    /// Its tasks by the position of their leaf.
+    tasks: BTreeMap<u32, Vec<LeafTask>>,
+    /// Whether what an earlier command gave up was put back.
+    woken: bool,
+}
+
+/// A candidate with its runs.
+pub(crate) struct Judged {
+    /// The candidate.
+    pub(crate) candidate: Candidate,
+    /// Its run over each submission.
+    pub(crate) runs: Vec<Benched>,
+    /// What a leaf is expected to cost, in US dollars.
+    pub(crate) usd_a_leaf: Option<f64>,
+    /// What it may cost at most, asked again once.
+    most_usd_a_leaf: f64,
+}
+
+/// What the leaves of a submission are.
+pub(crate) struct Graded {
+    /// The rubric as graded.
+    pub(crate) rubric: Rubric,
+    /// Leaf indices that a rule decides, whoever judges.
+    pub(crate) by_rule: BTreeSet<usize>,
+}
+
+/// Why answers are missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The budget does not hold them.
+    Budget,
+    /// A signal came, or the deadline.
+    Stopped,
+    /// The judge's account or endpoint refuses, with what to do.
+    Refused(String),
+    /// Calls failed until they were given up.
+    Unanswered(usize),
+}
+
+/// All candidates, and everything that it takes to ask them.
+pub(crate) struct Bench<'b> {
+    pub(crate) config: &'b Config,
+    pub(crate) store: &'b Arc<dyn Store>,
+    pub(crate) labelled: &'b [Labelled],
+    pub(crate) shutdown: &'b Shutdown,
+    pub(crate) quiet: bool,
+    /// US dollars over all runs and proposals.
+    pub(crate) budget: Option<f64>,
+    /// What proposals have cost.
+    pub(crate) proposed_usd: f64,
+    /// The candidates.
+    pub(crate) judged: Vec<Judged>,
+    /// The baseline asked more than once, which races with nobody.
+    pub(crate) repeated: Option<Judged>,
+    /// Of each labelled leaf its submission and the position of its node.
+    pub(crate) places: Vec<(usize, u32)>,
+}
+
+// === impl Judged ===
+
+impl Judged {
+    /// Records the candidate's runs; nothing is in their queues yet. The submissions' leaves, besides.
+    ///
+    /// # Errors
+    ///
+    /// An input cannot be used, or the store failed.
+    pub(crate) async fn prepare(
+        candidate: Candidate,
+        labelled: &[Labelled],
+        store: &Arc<dyn Store>,
+    ) -> anyhow::Result<(Judged, Vec<Graded>)> {
+        let (mut runs, mut graded) = (Vec::new(), Vec::new());
+        let (mut cost, mut most, mut leaves) = (Some(0.0), 0.0, 0);
+        for of in labelled {
+            let Candidate { config, panel, .. } = &candidate;
+            let mut draft = prepare::draft(&of.inputs, config, panel, store).await?;
+            let judge = &panel.first;
+            let questions = questions::questions(&draft, judge, store, None).await?;
+            let (reply, _) = questions::reply(judge, questions::history(store, judge).await?);
+            let estimate = Estimate::of(&questions.groups, reply);
+            let prices = judge.facts.prices.as_ref();
+            let own = prices.map(|prices| prices.cost_usd(&estimate.expected));
+            cost = cost.zip(own).map(|(sum, own)| sum + own);
+            most += prices.map_or(0.0, |prices| 2.0 * prices.cost_usd(&estimate.high));
+            let rules = draft.rules();
+            let by_rule: BTreeSet<usize> = draft
+                .rubric
+                .leaves()
+                .enumerate()
+                .filter(|(_, (_, node))| node.category.is_some_and(|of| rules.contains_key(&of)))
+                .map(|(at, _)| at)
+                .collect();
+            leaves += draft.rubric.leaf_count() - by_rule.len();
+            draft.spec.generation = prepare::generation(&draft.spec, false, store).await?;
+            let record = prepare::record(&draft.spec, true, store).await?;
+            if let Some(via) = draft.via {
+                store.set_via(&record.run.id, via).await?;
+            }
+            let mut tasks: BTreeMap<u32, Vec<LeafTask>> = BTreeMap::new();
+            for task in draft.all_tasks() {
+                tasks.entry(task.position).or_default().push(task);
+            }
+            let (run, spec) = (record.run.id, draft.spec.clone());
+            runs.push(Benched { run, spec, tasks, woken: false });
+            graded.push(Graded { rubric: draft.rubric, by_rule });
+        }
+        let usd_a_leaf = cost.filter(|_| leaves > 0).map(|cost| cost / leaves as f64);
+        let most_usd_a_leaf = most / leaves.max(1) as f64;
+        Ok((Judged { candidate, runs, usd_a_leaf, most_usd_a_leaf }, graded))
+    }
+}
+
+// === impl Bench ===
+
+impl Bench<'_> {
+    /// Adds a candidate; its place among all.
+    ///
+    /// # Errors
+    ///
+    /// An input cannot be used, or the store failed.
+    pub(crate) async fn add(&mut self, candidate: Candidate) -> anyhow::Result<usize> {
+        let (judged, _) = Judged::prepare(candidate, self.labelled, self.store).await?;
+        self.judged.push(judged);
+        Ok(self.judged.len() - 1)
+    }
+
+    /// Asks these questions and puts the answers into the table, those of earlier commands first.
+    /// `None` where all have come.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub(crate) async fn ask(
+        &mut self,
+        wanted: &[Wanted],
+        table: &mut Table,
+    ) -> anyhow::Result<Option<Ended>> {
+        self.drive(wanted, &mut |wanted, answer| table.set(wanted, answer)).await
+    }
+
+    /// Asks the baseline about these leaves as often as its repeated run does; then the votes on each,
+    /// as (passes, votes).
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub(crate) async fn repeat(
+        &mut self,
+        leaves: &[usize],
+    ) -> anyhow::Result<Result<Vec<(u32, u32)>, Ended>> {
+        let wanted: Vec<Wanted> =
+            leaves.iter().map(|leaf| Wanted { candidate: REPEATED, leaf: *leaf }).collect();
+        if let Some(ended) = self.drive(&wanted, &mut |_, _| {}).await? {
+            return Ok(Err(ended));
+        }
+        let mut votes = Vec::with_capacity(self.labelled.len());
+        for submission in 0..self.labelled.len() {
+            votes.push(self.votes((REPEATED, submission)).await?);
+        }
+        let of = |leaf: &usize| {
+            let (submission, position) = self.places[*leaf];
+            let cast = votes[submission].get(&position).map(Vec::as_slice).unwrap_or_default();
+            let scores = cast.iter().filter_map(|(_, outcome)| outcome.score());
+            let passes = scores.clone().filter(|score| *score >= 0.5).count();
+            (passes as u32, scores.count() as u32)
+        };
+        Ok(Ok(leaves.iter().map(of).collect()))
+    }
+
+    async fn drive(
+        &mut self,
+        wanted: &[Wanted],
+        set: &mut dyn FnMut(Wanted, Answer),
+    ) -> anyhow::Result<Option<Ended>> {
+        let mut by_run: BTreeMap<(usize, usize), Vec<Wanted>> = BTreeMap::new();
+        for one in wanted {
+            let (submission, _) = self.places[one.leaf];
+            by_run.entry((one.candidate, submission)).or_default().push(*one);
+        }
+        for (at, wanted) in &by_run {
+            self.enqueue(*at, wanted).await?;
+        }
+        let mut missing = wanted.len() + 1;
+        loop {
+            let open = self.open(by_run.keys()).await?;
+            for runs in self.affordable(open).await? {
+                if !self.shutdown.drain.is_cancelled() {
+                    self.share_budget(&runs).await?;
+                    self.work(&runs).await?;
+                }
+            }
+            let (mut left, mut budget) = (0, 0);
+            for ((candidate, submission), wanted) in &by_run {
+                let outcomes = self.outcomes((*candidate, *submission)).await?;
+                for one in wanted {
+                    let (_, position) = self.places[one.leaf];
+                    match outcomes.get(&position).copied().map_or(Read::Missing, read) {
+                        Read::Answer(answer) => set(*one, answer),
+                        Read::Missing => left += 1,
+                        Read::Budget => {
+                            left += 1;
+                            budget += 1;
+                        }
+                    }
+                }
+            }
+            if left == 0 {
+                return Ok(None);
+            }
+            if self.shutdown.drain.is_cancelled() {
+                return Ok(Some(Ended::Stopped));
+            }
+            for at in by_run.keys() {
+                let record = self.store.run(&self.benched(*at).run).await?;
+                if record.state != RunState::Active {
+                    return Ok(Some(Ended::Refused(record.reason)));
+                }
+            }
+            // What one run did not use, another may need.
+            if budget == 0 || left >= missing {
+                let ended = if budget > 0 { Ended::Budget } else { Ended::Unanswered(left) };
+                return Ok(Some(ended));
+            }
+            missing = left;
+        }
+    }
+
+    fn benched(&self, (candidate, submission): (usize, usize)) -> &Benched {
+        let repeated = self.repeated.as_ref().filter(|_| candidate == REPEATED);
+        &repeated.unwrap_or_else(|| &self.judged[candidate]).runs[submission]
+    }
+
+    /// The candidates, and the repeated baseline.
+    fn all(&self) -> impl Iterator<Item = &Judged> {
+        self.judged.iter().chain(&self.repeated)
+    }
+
+    /// Puts the wanted leaves in the run's queue; wakes the run, once.
+    async fn enqueue(&mut self, at: (usize, usize), wanted: &[Wanted]) -> anyhow::Result<()> {
+        let store = self.store;
+        let places = &self.places;
+        let judged = match &mut self.repeated {
+            Some(repeated) if at.0 == REPEATED => repeated,
+            _ => &mut self.judged[at.0],
+        };
+        let benched = &mut judged.runs[at.1];
+        let mut all: Vec<LeafTask> = wanted
+            .iter()
+            .filter_map(|one| benched.tasks.get(&places[one.leaf].1))
+            .flatten()
+            .cloned()
+            .collect();
+        all.sort_by_key(|task| task.order);
+        tasks::enqueue(all, &benched.run, &**store).await?;
+        if !std::mem::replace(&mut benched.woken, true) {
+            if store.run(&benched.run).await?.state == RunState::Paused {
+                store.control(&benched.run, RunState::Active, "").await?;
+            }
+            let again = [FailureClass::Transient, FailureClass::Throttled, FailureClass::LostLease];
+            store.retry(&benched.run, &again).await?;
+        }
+        Ok(())
+    }
+
+    /// Of these runs, those with anything left to do, and how much.
+    async fn open(
+        &self,
+        runs: impl Iterator<Item = &(usize, usize)>,
+    ) -> anyhow::Result<BTreeMap<RunId, u64>> {
+        let mut open = BTreeMap::new();
+        for at in runs {
+            let run = &self.benched(*at).run;
+            let progress = self.store.progress(run).await?;
+            let budget = progress.ungraded.get(&UngradedReason::Budget).copied().unwrap_or(0);
+            // A larger budget puts these back.
+            let budget = if self.budget.is_some() { budget } else { 0 };
+            let left = progress.pending + progress.leased + budget;
+            if left > 0 {
+                open.insert(run.clone(), left);
+            }
+        }
+        Ok(open)
+    }
+
+    /// These runs in groups that are worked on together: all, where the budget holds the most that
+    /// they may cost, else one after the other, each with all that is left.
+    async fn affordable(
+        &self,
+        open: BTreeMap<RunId, u64>,
+    ) -> anyhow::Result<Vec<BTreeMap<RunId, u64>>> {
+        let most: f64 = open.iter().map(|(run, tasks)| self.most_usd(run, *tasks)).sum();
+        let together = self.left_usd().await?.is_none_or(|left| most <= left);
+        Ok(match (open.is_empty(), together) {
+            (true, _) => Vec::new(),
+            (false, true) => vec![open],
+            (false, false) => open.into_iter().map(|run| BTreeMap::from([run])).collect(),
+        })
+    }
+
+    fn most_usd(&self, run: &RunId, tasks: u64) -> f64 {
+        let own = self.all().find(|of| of.runs.iter().any(|benched| benched.run == *run));
+        own.map_or(0.0, |of| of.most_usd_a_leaf * tasks as f64)
+    }
+
+    /// Gives each of these runs its part, by what it may cost at most, of what is left of the budget.
+    async fn share_budget(&self, open: &BTreeMap<RunId, u64>) -> anyhow::Result<()> {
+        let Some(left) = self.left_usd().await? else { return Ok(()) };
+        let all: f64 = open.iter().map(|(run, tasks)| self.most_usd(run, *tasks)).sum();
+        for (run, tasks) in open {
+            let totals = self.store.totals(run).await?;
+            let own = self.usd_of(run, &totals).unwrap_or(0.0);
+            let share = if all > 0.0 { self.most_usd(run, *tasks) / all } else { 1.0 };
+            let limit = ((own + left * share) * MICRO) as u64;
+            let budget = Budget { micro_usd: Some(limit), tokens: None };
+            let tokens = totals.usage.input + totals.usage.output;
+            let spent = Amount { micro_usd: (own * MICRO).ceil() as u64, tokens };
+            self.store.set_budget(run, budget, spent).await?;
+        }
+        Ok(())
+    }
+
+    /// What a run has cost.
+    fn usd_of(&self, run: &RunId, totals: &RunTotals) -> Option<f64> {
+        let own = self.all().find(|of| of.runs.iter().any(|benched| benched.run == *run));
+        let prices = own.and_then(|of| of.candidate.panel.first.facts.prices);
+        totals.recorded_usd().or(prices.map(|prices| totals.cost_usd(&prices)))
+    }
+
+    /// All runs, each once.
+    fn runs(&self) -> BTreeSet<&RunId> {
+        self.all().flat_map(|of| &of.runs).map(|benched| &benched.run).collect()
+    }
+
+    /// What all runs have cost; `None` where a price is not known.
+    async fn spent_usd(&self) -> anyhow::Result<Option<f64>> {
+        let mut sum = Some(0.0);
+        for run in self.runs() {
+            let own = self.usd_of(run, &self.store.totals(run).await?);
+            sum = sum.zip(own).map(|(sum, own)| sum + own);
+        }
+        Ok(sum)
+    }
+
+    /// What is left of the budget; `None` without one.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub(crate) async fn left_usd(&self) -> anyhow::Result<Option<f64>> {
+        let Some(budget) = self.budget else { return Ok(None) };
+        let spent = self.spent_usd().await?.unwrap_or(0.0);
+        Ok(Some((budget - spent - self.proposed_usd).max(0.0)))
+    }
+
+    /// What all runs have used, and whether a simulated judge answered.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub(crate) async fn spent(&self) -> anyhow::Result<(Spent, bool)> {
+        let (mut spent, mut simulated) = (Spent::default(), false);
+        for run in self.runs() {
+            let totals = self.store.totals(run).await?;
+            spent.judge_calls += totals.judge_calls;
+            spent.rank_calls += totals.rank_calls;
+            spent.repair_calls += totals.repair_calls;
+            spent.reused += totals.by_source.get("reused").copied().unwrap_or(0);
+            simulated |= totals.any_simulated;
+        }
+        spent.cost_usd = self.spent_usd().await?;
+        Ok((spent, simulated))
+    }
+
+    async fn work(&self, open: &BTreeMap<RunId, u64>) -> anyhow::Result<()> {
+        let first = &self.judged[0].candidate.panel.first;
+        let prices = first.facts.prices;
+        let shown = Arc::new(Progress::new(open.values().sum(), 0, self.quiet, prices));
+        let judges = self.all().map(|of| of.candidate.panel.first.clone()).collect();
+        let endpoints = Arc::new(Endpoints::new(self.config.clone(), judges));
+        let scope = Scope { runs: Some(open.keys().cloned().collect()), until_empty: true };
+        let shutdown = self.shutdown.clone();
+        engine::work(self.config, self.store, endpoints, &shown, shutdown, &scope).await?;
+        Ok(())
+    }
+
+    /// What the votes on each leaf have come to.
+    async fn outcomes(&self, at: (usize, usize)) -> anyhow::Result<BTreeMap<u32, Outcome>> {
+        let ballot = self.benched(at).spec.ballot();
+        let tally = |(position, votes): (u32, Vec<(u32, Outcome)>)| {
+            (position, ballot.tally(&votes).outcome)
+        };
+        Ok(self.votes(at).await?.into_iter().map(tally).collect())
+    }
+
+    /// The votes on each leaf of a run, as far as they are cast.
+    async fn votes(
+        &self,
+        at: (usize, usize),
+    ) -> anyhow::Result<BTreeMap<u32, Vec<(u32, Outcome)>>> {
+        let run = &self.benched(at).run;
+        let (mut votes, mut after): (BTreeMap<u32, Vec<(u32, Outcome)>>, _) = Default::default();
+        loop {
+            let page = self.store.outcomes(run, after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(votes) };
+            after = Some((last.position, last.sample));
+            for task in page {
+                votes.entry(task.position).or_default().push((task.sample, task.outcome));
+            }
+        }
+    }
+
+    /// The words of a candidate's verdict on a leaf, where it has one.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub(crate) async fn words(
+        &self,
+        candidate: usize,
+        leaf: usize,
+    ) -> anyhow::Result<Option<Rationale>> {
+        let (submission, position) = self.places[leaf];
+        let run = &self.benched((candidate, submission)).run;
+        let before = position.checked_sub(1).map(|before| (before, u32::MAX >> 1));
+        let page = self.store.verdicts(run, before, 1).await?;
+        let found = page.into_iter().find(|stored| stored.position == position);
+        Ok(found.and_then(|stored| stored.verdict).map(|verdict| verdict.rationale))
+    }
+}
+
+/// What an outcome is to a tuning.
+enum Read {
+    Answer(Answer),
+    Budget,
+    Missing,
+}
+
+/// A failure of the candidate is a wrong answer; one of anything else is none.
+fn read(outcome: Outcome) -> Read {
+    match outcome {
+        Outcome::Graded { score } if score >= 0.5 => Read::Answer(Answer::Pass),
+        Outcome::Graded { .. } => Read::Answer(Answer::Fail),
+        Outcome::Ungraded { reason } => match reason {
+            UngradedReason::Unparseable
+            | UngradedReason::Refused
+            | UngradedReason::ContextOverflow
+            | UngradedReason::Unranked
+            | UngradedReason::BadRequest
+            | UngradedReason::Tied => Read::Answer(Answer::Unparsed),
+            UngradedReason::Budget => Read::Budget,
+            _ => Read::Missing,
+        },
+    }
+}

@@ -1,0 +1,224 @@
+//! Tunings from end to end, over a simulated judge whose best prompt is known.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use tribunal_e2e::{
+    Running, SimProcess, Workspace, assert_exit, describe, document, number, wait_until,
+};
+
+const LEAVES: usize = 40;
+const PAPERS: usize = 7;
+
+/// `strict` is the best of the given ones by far, and what is proposed is better than `default`.
+const PROFILE: &str = "churn = 0.2\nproposals = [\"Count what runs.\"]\n\
+    [[shift]]\nprompt = \"burden of proof\"\nsensitivity = 0.2\nspecificity = 0.25\n\
+    [[shift]]\nprompt = \"Count what runs.\"\nsensitivity = 0.26\nspecificity = 0.28\n";
+
+fn leaf(at: usize) -> Value {
+    let category = ["Code Development", "Code Execution"][at % 2];
+    json!({
+        "id": format!("leaf-{at}"),
+        "requirements": format!("The function transform_{at} scales the tensor of part {at}."),
+        "weight": 1 + at % 3, "sub_tasks": [], "valid_score": true,
+        "score": f64::from(u8::from((at / 2).is_multiple_of(3))),
+        "task_category": category,
+        "finegrained_task_category": "Method Implementation", "explanation": "as the human saw it",
+    })
+}
+
+/// Submissions to papers of one tree each, with the same labels; `labels.toml` names them.
+fn workspace() -> Workspace {
+    let workspace = Workspace::empty();
+    let leaves: Vec<Value> = (0..LEAVES).map(leaf).collect();
+    let sum = |of: &dyn Fn(&Value) -> f64| leaves.iter().map(of).sum::<f64>();
+    let weight = |leaf: &Value| leaf["weight"].as_f64().expect("a weight");
+    let score = sum(&|leaf| weight(leaf) * leaf["score"].as_f64().expect("a score")) / sum(&weight);
+    let tree = json!({
+        "id": "root", "requirements": "The method is reproduced.", "weight": 1,
+        "sub_tasks": leaves, "task_category": null, "score": score, "valid_score": true,
+    });
+    workspace.write("human.json", &tree.to_string());
+    let mut labels = String::new();
+    for paper in 0..PAPERS {
+        let folder = workspace.file(&format!("work-{paper}"));
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join("main.py"), format!("print({paper})\n")).expect("written");
+        fs::write(folder.join("reproduce.sh"), "python3 main.py\n").expect("written");
+        labels.push_str(&format!(
+            "[[tree]]\nhuman = \"human.json\"\nsubmission = \"work-{paper}\"\npaper_id = \"paper-{paper}\"\n"
+        ));
+    }
+    workspace.write("labels.toml", &labels);
+    workspace.write("profile.toml", PROFILE);
+    workspace
+}
+
+fn sim(workspace: &Workspace, more: &[&str]) -> SimProcess {
+    let file = |name: &str| workspace.file(name).display().to_string();
+    let (labels, profile) = (file("human.json"), file("profile.toml"));
+    let own = ["--labels", &labels, "--profile", &profile];
+    let rates = ["--sensitivity", "0.72", "--specificity", "0.7", "--seed", "2"];
+    SimProcess::start(&[&own[..], &rates, more].concat())
+}
+
+/// A config with the sim as the judge `sim` and the proposer `writer`.
+fn configure(workspace: &Workspace, sim: &SimProcess) {
+    let judge = |name: &str| {
+        format!(
+            "[judge.{name}]\nbase_url = \"{}\"\nmodel = \"tribunal-sim\"\nmax_output_tokens = 4096\n",
+            sim.base_url
+        )
+    };
+    let text = format!("[worker]\nconcurrency = 8\n{}{}", judge("sim"), judge("writer"));
+    workspace.write("tribunal.toml", &text);
+}
+
+const TUNE: [&str; 9] =
+    ["tune", "--json", "--quiet", "--labels", "labels.toml", "--judge", "sim", "--out", "out"];
+
+/// Calls that the store has an answer of, by the document of a tuning.
+fn calls(document: &Value) -> u64 {
+    number(document, "/spent/judge_calls") + number(document, "/spent/proposer_calls")
+}
+
+#[test]
+fn the_known_best_is_found_and_its_folder_is_ready() {
+    let workspace = workspace();
+    let sim = sim(&workspace, &[]);
+    configure(&workspace, &sim);
+    let sets = ["--prompts", "default", "lenient", "strict", "code-dev", "--target-effect", "20"];
+    let output = workspace.run(&[&TUNE[..], &sets].concat());
+    assert_exit(&output, 0);
+    let found = document(&output);
+    assert_eq!(found["schema"], "tribunal.tune/1");
+    let winner = number(&found, "/winner") as usize;
+    assert_eq!(found["candidates"][winner]["name"], "strict", "{found:#}");
+    assert_eq!(found["test"]["finding"], "improved");
+    assert!(found["test"]["low"].as_f64().expect("an interval") > 0.0);
+    assert_eq!(found["simulated"], true);
+    assert_eq!(number(&found, "/sealed/looks"), 1);
+    assert_eq!(calls(&found), sim.requests(), "every call is in the bill");
+    assert!(number(&found, "/projection/questions") >= calls(&found));
+    let page = workspace.read("out/tune.html");
+    assert!(page.contains("strict") && page.contains("Leaves that flipped"));
+    assert_eq!(workspace.json("out/tune.json")["tuning"], found["tuning"]);
+    assert_exit(&workspace.run(&["prompt", "--check", "out/winner"]), 0);
+    assert!(workspace.read("out/winner/system.md").contains("burden of proof"));
+    assert!(found["prompt_diff"]["system.md"].is_array());
+    let gained = found["flips"].as_array().expect("flips").iter();
+    assert!(gained.filter(|flip| flip["gained"] == true).count() > 3, "{}", found["flips"]);
+
+    // A finished tuning asks nobody, and looks at nothing anew.
+    let asked = sim.requests();
+    let again = document(&workspace.run(&[&TUNE[..], &sets].concat()));
+    assert_eq!((sim.requests(), &again["test"]), (asked, &found["test"]));
+    assert_eq!(number(&again, "/sealed/looks"), 1);
+
+    // Another tuning on the same test set needs the flag, before anything is asked.
+    let other = ["--prompts", "lenient", "strict"];
+    let refused = workspace.run(&[&TUNE[..], &other].concat());
+    assert_exit(&refused, 2);
+    assert!(describe(&refused).contains("--burn-test"), "{}", describe(&refused));
+    assert_eq!(sim.requests(), asked);
+    let burnt = workspace.run(&[&TUNE[..], &other, &["--burn-test"]].concat());
+    assert_exit(&burnt, 0);
+    assert_eq!(number(&document(&burnt), "/sealed/looks"), 2);
+    let looks = workspace.read("out/ledger.jsonl");
+    assert_eq!(looks.lines().filter(|line| line.contains("\"look\"")).count(), 2);
+}
+
+#[test]
+fn what_cannot_be_seen_is_refused_before_the_first_call() {
+    let workspace = workspace();
+    let sim = sim(&workspace, &[]);
+    configure(&workspace, &sim);
+    let sets = ["--prompts", "default", "strict", "--target-effect", "1"];
+    let refused = workspace.run(&[&TUNE[..], &sets].concat());
+    assert_exit(&refused, 2);
+    assert!(describe(&refused).contains("cannot be seen"), "{}", describe(&refused));
+    let alone = workspace.run(&[&TUNE[..], &["--prompts", "default"]].concat());
+    assert_exit(&alone, 2);
+    assert_eq!(sim.requests(), 0);
+    let planned = workspace.run(&[&TUNE[..], &sets, &["--force", "--plan"]].concat());
+    assert_exit(&planned, 0);
+    assert!(number(&document(&planned), "/projection/questions") > 100);
+    assert_eq!(sim.requests(), 0);
+    // One paper says nothing of another.
+    let one =
+        workspace.read("labels.toml").split("[[tree]]").nth(1).map(|row| format!("[[tree]]{row}"));
+    workspace.write("one.toml", &one.expect("a row"));
+    let args = ["tune", "--labels", "one.toml", "--judge", "sim", "--prompts", "default", "strict"];
+    assert_exit(&workspace.run(&args), 2);
+}
+
+#[test]
+fn killed_in_every_phase_it_pays_no_call_twice() {
+    let workspace = workspace();
+    let sim = sim(&workspace, &["--latency-ms", "10"]);
+    configure(&workspace, &sim);
+    let args = [
+        &TUNE[..],
+        &["--prompts", "default", "lenient", "--propose", "2", "--proposer", "writer"],
+        &["--repeats", "2"],
+    ]
+    .concat();
+    // In the noise floor, among the train leaves and the proposals, in both rungs, in the test.
+    let mut lost = 0;
+    for asked in [5, 80, 150, 300] {
+        let mut running = Running::start(workspace.command(&args));
+        wait_until("it has asked so much", || sim.requests() >= asked || running.has_ended());
+        if running.has_ended() {
+            break;
+        }
+        running.kill();
+        sim.settled_requests();
+        lost += 8;
+    }
+    let last = Running::start(workspace.command(&args)).finish();
+    assert_exit(&last, 0);
+    let found = document(&last);
+    let requests = sim.requests();
+    // What was in flight when it was killed is lost, and nothing else.
+    assert!(requests >= calls(&found), "{requests} requests, {} calls", calls(&found));
+    assert!(requests - calls(&found) <= lost, "{requests} requests, {} calls", calls(&found));
+    assert_eq!(found["test"]["finding"], "improved", "{found:#}");
+    let winner = number(&found, "/winner") as usize;
+    let winner = &found["candidates"][winner];
+    assert_eq!(winner["parent"].as_str().map(str::is_empty), Some(false), "{found:#}");
+    assert!(winner["reason"].as_str().expect("a reason").contains("[simulated]"));
+    assert!(!winner["seen"].as_array().expect("papers").is_empty());
+    let folder = winner["prompt_set"].as_str().expect("a folder");
+    assert!(workspace.read(&format!("{folder}/system.md")).contains("Count what runs."));
+    assert_eq!(workspace.json(&format!("{folder}/proposal.json"))["parent"], winner["parent"]);
+
+    // Nothing is asked again, the proposer neither.
+    let again = Running::start(workspace.command(&args)).finish();
+    assert_exit(&again, 0);
+    assert_eq!(sim.requests(), requests);
+}
+
+#[test]
+fn a_budget_holds_over_all_runs_and_a_larger_one_goes_on() {
+    let workspace = workspace();
+    let sim = sim(&workspace, &[]);
+    configure(&workspace, &sim);
+    // A model with a price.
+    let config = workspace.read("tribunal.toml").replace("\"tribunal-sim\"", "\"gpt-4.1\"");
+    workspace.write("tribunal.toml", &config);
+    let sets = ["--prompts", "default", "lenient", "strict"];
+    let run = |budget: &str| workspace.run(&[&TUNE[..], &sets, &["--budget", budget]].concat());
+    let short = run("0.80");
+    assert_exit(&short, 3);
+    let short = document(&short);
+    assert_eq!(short["state"], "incomplete");
+    let spent = short["spent"]["cost_usd"].as_f64().expect("a price");
+    assert!(spent > 0.2 && spent <= 0.8, "{spent}");
+    let asked = sim.requests();
+    let whole = run("100");
+    assert_exit(&whole, 0);
+    let whole = document(&whole);
+    assert_eq!(whole["state"], "complete");
+    assert_eq!(calls(&whole), sim.requests());
+    assert!(sim.requests() > asked);
+}
