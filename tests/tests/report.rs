@@ -142,6 +142,24 @@ fn leaves_are_found_and_linked() {
     // The icicle selects too.
     browser.value("document.getElementById('icicle-toggle').click()");
     browser.until("document.querySelectorAll('#icicle rect').length > 20");
+    // By keys alone too: to the root, down, beside, closer, and back.
+    let selected = |node: &str| {
+        format!("document.querySelector('#icicle rect.selected')?.id === 'icicle-{node}'")
+    };
+    browser.value("document.querySelector('#icicle rect').dispatchEvent(new MouseEvent('click', { bubbles: true }))");
+    browser.until(&selected("0"));
+    browser.value("document.querySelector('#icicle svg').focus()");
+    browser.press("ArrowDown");
+    browser.until(&selected("1"));
+    browser.press("ArrowRight");
+    browser.until("!document.getElementById('icicle-1').classList.contains('selected')");
+    browser.press("ArrowLeft");
+    browser.until(&selected("1"));
+    let all = browser.value("document.querySelectorAll('#icicle rect').length");
+    browser.press("Enter");
+    browser.until("document.querySelector('#icicle rect').id === 'icicle-1'");
+    browser.press("Escape");
+    browser.until(&format!("document.querySelectorAll('#icicle rect').length === {all}"));
     assert_eq!(browser.complaints(), [""; 0]);
 }
 

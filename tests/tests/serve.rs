@@ -55,6 +55,10 @@ fn a_run_is_watched_while_it_is_graded() {
     browser.open(&format!("{}/runs/{run}#leaf=0", served.url));
     browser.until("document.querySelector('#panel h2')?.textContent === 'Leaf #0'");
     browser.until("document.getElementById('root-coverage').textContent === '100.0%'");
+    // At its end what stands above the tree is the finished run's.
+    browser.until(
+        "document.querySelector('.cards').textContent.includes('all of the weight is graded')",
+    );
     browser.until("document.querySelector('#panel .body .said')");
     browser.until("document.querySelector('#panel .body').textContent.includes('cache boundary')");
     assert_eq!(browser.complaints(), [""; 0]);

@@ -4,6 +4,7 @@
 function listen() {
   if (!data.served) return;
   const stream = new EventSource(`${data.served.run}/events`);
+  let looks = 0;
   stream.addEventListener("leaves", (event) => {
     const { position, score, reason } = JSON.parse(event.data);
     const index = new Map(nodes.position.map((at, i) => [at, i]));
@@ -22,6 +23,7 @@ function listen() {
   });
   stream.addEventListener("header", (event) => {
     const said = JSON.parse(event.data);
+    looks += 1;
     document.getElementById("root-score").textContent = said.root;
     document.getElementById("root-interval").textContent = said.interval;
     document.getElementById("root-coverage").textContent = said.coverage;
@@ -36,5 +38,19 @@ function listen() {
     });
     document.getElementById("outcomes").replaceChildren(...rows);
   });
-  stream.addEventListener("end", () => stream.close());
+  stream.addEventListener("end", () => {
+    stream.close();
+    // Who has seen the run go on has what stood above the tree when it did: banners, what humans would
+    // score, the bill.
+    if (looks > 1) renewHeader();
+  });
+}
+
+// What stands above the tree, as the server writes it now; the tree and what is tried in it stay.
+async function renewHeader() {
+  const answer = await fetch(location.pathname);
+  if (!answer.ok) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const header = page.querySelector("header.page-header");
+  if (header) document.querySelector("header.page-header").replaceChildren(...header.childNodes);
 }
