@@ -14,6 +14,9 @@ use tribunal_e2e::{
     Reply, Running, SimProcess, TestServer, Workspace, assert_exit, document, number, wait_until,
 };
 
+/// Files that a run leaves behind.
+const RESULTS: usize = 6 + if cfg!(feature = "parquet") { 1 } else { 0 };
+
 const LEAVES: u64 = 300;
 const CONCURRENCY: u64 = 8;
 const KILLS: u64 = 20;
@@ -125,7 +128,12 @@ fn twenty_kills_change_nothing_and_cost_what_was_in_flight() {
         assert_eq!(number(&status, &format!("/{name}")), count, "{status:#}");
     }
 
-    assert_eq!(files(&workspace).len(), 6, "the kills left something: {:?}", files(&workspace));
+    assert_eq!(
+        files(&workspace).len(),
+        RESULTS,
+        "the kills left something: {:?}",
+        files(&workspace)
+    );
 
     let undisturbed = Workspace::generated(LEAVES as usize);
     assert_exit(&undisturbed.run_grade(&sim.base_url, &["--quiet"]), 0);
@@ -297,7 +305,6 @@ fn results_are_whole_or_not_there_when_the_export_is_killed() {
     assert!(killed_in_mid_export > 0, "no kill of {TRIES} came while files were written");
     let collected = workspace.run(&["collect", &run, "--out", "out", "--quiet"]);
     assert_exit(&collected, 0);
-    let all = 6 + usize::from(cfg!(feature = "parquet"));
-    assert_eq!(files(&workspace).len(), all, "nothing temporary is left");
+    assert_eq!(files(&workspace).len(), RESULTS, "nothing temporary is left");
     assert_eq!(sim.requests(), LEAVES);
 }
