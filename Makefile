@@ -4,6 +4,8 @@
 CARGO ?= cargo
 TARGET_DIR ?= $(or $(CARGO_TARGET_DIR),target)
 EXAMPLE := tests/fixtures/example
+# Many tests wait for a server or a process: two for each core.
+TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 
 .PHONY: demo test check doc e2e bench chaos
 
@@ -24,7 +26,7 @@ demo:
 test:
 	$(CARGO) build --workspace --all-features --bins
 	if $(CARGO) nextest --version >/dev/null 2>&1; \
-	    then $(CARGO) nextest run --workspace --all-features --no-fail-fast; \
+	    then $(CARGO) nextest run --workspace --all-features --no-fail-fast -j $(TEST_THREADS); \
 	    else $(CARGO) test --workspace --all-features --all-targets; fi
 	$(CARGO) test --workspace --all-features --doc
 
