@@ -280,8 +280,8 @@ impl Escalation {
     pub(crate) fn of(draft: &Draft) -> Option<Escalation> {
         matches!(draft.spec.voting, Voting::Escalated { .. }).then_some(())?;
         let mut tasks: BTreeMap<u32, Vec<LeafTask>> = BTreeMap::new();
-        for (_, task) in draft.jurors.iter().flat_map(Draft::tasks) {
-            tasks.entry(task.position).or_default().push(task);
+        for (_, task) in draft.jurors.iter().flat_map(Draft::votes) {
+            tasks.entry(task.position).or_default().push(task.clone());
         }
         let canaries = draft.jurors.iter().flat_map(Draft::canary_tasks).collect();
         Some(Escalation { tasks, canaries })

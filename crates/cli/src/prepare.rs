@@ -17,7 +17,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use anyhow::{Context as _, bail, ensure};
@@ -49,7 +49,7 @@ use crate::{
 const REPLY_TOKENS: u64 = 500;
 
 /// Tasks of a new run that are in the queue before work begins.
-const FIRST_TASKS: usize = 256;
+const FIRST_TASKS: usize = 64;
 
 /// A run as prepared and recorded.
 pub(crate) struct Prepared {
@@ -92,6 +92,8 @@ pub(crate) struct Draft {
     pub(crate) counter: Counter,
     /// How its questions are to reach the judge; where nobody says, as they did before.
     pub(crate) via: Option<Via>,
+    /// Its votes on leaves, with the leaves' indices, once somebody wanted them.
+    votes: OnceLock<Vec<(usize, LeafTask)>>,
 }
 
 /// What a category's leaves are shown, and the rule that decides them without being shown it.
@@ -176,7 +178,7 @@ pub(crate) async fn start(
         store.set_via(&record.run.id, via).await?;
     }
     budget.set(&record.run.id, panel.price(), store).await?;
-    let mut first: Vec<LeafTask> = draft.all_tasks().collect();
+    let mut first = draft.take_tasks();
     let left = if begun { Vec::new() } else { first.split_off(FIRST_TASKS.min(first.len())) };
     let new_tasks = tasks::enqueue(first, &record.run.id, &**store).await?;
     let (rules, escalation) = (draft.rules(), Escalation::of(&draft));
@@ -357,6 +359,7 @@ async fn draft_of_judge(
         concurrency,
         counter,
         via: inputs.options.via,
+        votes: OnceLock::new(),
     })
 }
 

@@ -198,12 +198,13 @@ pub(crate) async fn questions(
     let (mut over, mut first_over) = (0_u64, None);
     // The parents whose leaves share files, and one of them reads the files for all.
     let mut read = BTreeSet::new();
-    let tasks: Vec<(usize, LeafTask)> = draft.tasks().collect();
+    let tasks = draft.votes();
     let open = match &known {
-        Some(known) => known.open(&tasks).await?,
+        Some(known) => known.open(tasks).await?,
         None => vec![Open::Asked; tasks.len()],
     };
-    for ((index, task), open) in tasks.into_iter().zip(open) {
+    for ((index, task), open) in tasks.iter().zip(open) {
+        let index = *index;
         let prefix = prefixes.get(&task.category).copied().unwrap_or_default();
         let category = categories.entry(task.category).or_default();
         let first_vote = task.sample == draft.first_sample;

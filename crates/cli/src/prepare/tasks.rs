@@ -38,18 +38,34 @@ pub(crate) async fn enqueue(
 // === impl Draft ===
 
 impl Draft {
-    /// The tasks of every judge that is asked about every leaf, canaries last.
-    pub(crate) fn all_tasks(&self) -> impl Iterator<Item = LeafTask> {
+    /// Takes the tasks of every judge that is asked about every leaf, canaries last.
+    pub(crate) fn take_tasks(&mut self) -> Vec<LeafTask> {
         let escalated = matches!(self.spec.voting, Voting::Escalated { .. });
         let asked = if escalated { 1 } else { usize::MAX };
-        let voters = move || self.voters().take(asked);
-        let leaves = voters().flat_map(|voter| voter.tasks().map(|(_, task)| task));
-        leaves.chain(voters().flat_map(Draft::canary_tasks))
+        let canaries: Vec<LeafTask> =
+            self.voters().take(asked).flat_map(Draft::canary_tasks).collect();
+        let mut all: Vec<LeafTask> = self.take_votes().collect();
+        for juror in self.jurors.iter_mut().take(asked - 1) {
+            all.extend(juror.take_votes());
+        }
+        all.extend(canaries);
+        all
+    }
+
+    fn take_votes(&mut self) -> impl Iterator<Item = LeafTask> {
+        let votes = self.votes.take().unwrap_or_else(|| self.make_votes().collect());
+        votes.into_iter().map(|(_, task)| task)
+    }
+
+    /// The tasks of this judge's votes, as [`Self::make_votes`] makes them: once, since a key takes
+    /// longer than all else about a leaf.
+    pub(crate) fn votes(&self) -> &[(usize, LeafTask)] {
+        self.votes.get_or_init(|| self.make_votes().collect())
     }
 
     /// A task for each of this judge's votes on each leaf, in claim order, with the leaf's index in
     /// the rubric: first every leaf once, then every leaf again.
-    pub(crate) fn tasks(&self) -> impl Iterator<Item = (usize, LeafTask)> {
+    fn make_votes(&self) -> impl Iterator<Item = (usize, LeafTask)> {
         // Leaves of a category stand together: they share their prompt's prefix. So do those of a
         // parent where they share their files, which are a longer prefix.
         let mut groups: BTreeMap<Category, Vec<(usize, Category)>> = BTreeMap::new();

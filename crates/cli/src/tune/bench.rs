@@ -140,7 +140,7 @@ impl Judged {
                 store.set_via(&record.run.id, via).await?;
             }
             let mut tasks: BTreeMap<u32, Vec<LeafTask>> = BTreeMap::new();
-            for task in draft.all_tasks() {
+            for task in draft.take_tasks() {
                 tasks.entry(task.position).or_default().push(task);
             }
             let (run, spec) = (record.run.id, draft.spec.clone());

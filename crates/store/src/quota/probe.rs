@@ -82,6 +82,9 @@ impl QuotaRow {
         self.not_before_ms = self.not_before_ms.max(now.saturating_add(ms(rejected.wait)));
         let sent = now - ms(rejected.sent_ago);
         if self.cut_ms.is_some_and(|cut| sent <= cut) {
+            // It was under way when the rates were cut. Where rejected calls are charged it deepens the
+            // debt: what refills while that is paid is not the next calls'.
+            self.empty(now);
             return;
         }
         let seconds = (now - self.cut_ms.unwrap_or(self.made_ms)).max(1) as f64 / 1000.0;
@@ -124,11 +127,8 @@ impl QuotaRow {
             let bucket = self.bucket_mut(*meter);
             (bucket.rate, bucket.base) = (Some(cut), cut);
         }
+        self.empty(now);
         for meter in Meter::ALL {
-            // The provider's bucket is empty: one call may go when the wait is over.
-            let left = if meter == Meter::Requests { 1.0 } else { 0.0 };
-            let at = self.not_before_ms.max(now);
-            self.drain(meter, left, at);
             self.bucket_mut(meter).since_cut = 0.0;
             self.bucket_mut(meter).in_slice = 0.0;
         }
@@ -137,6 +137,15 @@ impl QuotaRow {
         self.ramping = false;
         self.cut_ms = Some(now);
         self.slice_ms = self.not_before_ms.max(now).min(now + 60_000);
+    }
+
+    /// The provider's bucket is empty: one call may go when the wait is over.
+    fn empty(&mut self, now: i64) {
+        let at = self.not_before_ms.max(now);
+        for meter in Meter::ALL {
+            let left = if meter == Meter::Requests { 1.0 } else { 0.0 };
+            self.drain(meter, left, at);
+        }
     }
 
     /// Lets rates grow that were used in the slice that has passed.
@@ -299,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_limit_that_is_cut_in_half_is_followed() {
-        for (charges, lag) in [(false, 1), (true, 1), (false, 30)] {
+        for (charges, lag) in [(false, 1), (true, 1), (false, 30), (true, 10)] {
             for limit in [600.0, 6_000.0] {
                 let limits = [limit, limit / 2.0, limit];
                 let counts = work(&limits, 150, charges, true, lag);
