@@ -24,12 +24,18 @@ const RECENT_S: f64 = 15.0;
 /// Calls let through since the last cut that show a rate.
 const SHOWS: f64 = 5.0;
 
+/// Seconds since the last cut that are too few to tell a limit from the answers under way.
+const SHORT_S: f64 = 1.0;
+
 /// Share of what was let through that is sent after a cut.
 const BELOW: f64 = 0.97;
 
 /// Calls and seconds without a cut that show that a rate was well guessed.
 const SETTLED: f64 = 15.0;
 const SETTLED_S: f64 = 2.0;
+
+/// Seconds without a cut after which growth is twice as fast as right after one.
+const FASTER_S: f64 = 14.0;
 
 /// Requests a minute below which growth is slower.
 const SLOW: f64 = 600.0;
@@ -79,15 +85,18 @@ impl QuotaRow {
         let ms = |duration: std::time::Duration| {
             i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
         };
-        self.not_before_ms = self.not_before_ms.max(now.saturating_add(ms(rejected.wait)));
+        let before = self.not_before_ms.max(now);
+        self.not_before_ms = before.max(now.saturating_add(ms(rejected.wait)));
         let sent = now - ms(rejected.sent_ago);
         if self.cut_ms.is_some_and(|cut| sent <= cut) {
             // It was under way when the rates were cut. Where rejected calls are charged it deepens the
-            // debt: what refills while that is paid is not the next calls'.
+            // debt: what refills while that is paid is not the next calls', and shows no rate.
+            self.owed_ms += self.not_before_ms - before;
             self.empty(now);
             return;
         }
-        let seconds = (now - self.cut_ms.unwrap_or(self.made_ms)).max(1) as f64 / 1000.0;
+        let since = self.cut_ms.unwrap_or(self.made_ms) + self.owed_ms;
+        let seconds = (now - since).max(1) as f64 / 1000.0;
         let recent = self.cut_ms.is_some() && seconds <= RECENT_S;
         // The provider's bucket was empty at the last cut and is empty now, and one call of these
         // was turned away: so much went through, give or take half a call.
@@ -104,10 +113,14 @@ impl QuotaRow {
             let bucket = *self.bucket(*meter);
             let used = (bucket.used > 0.0 && !known).then_some(bucket.used);
             // A few calls show little: after a ramp that is soon mended, later it is not.
-            let least = match (calls >= SHOWS, self.settling) {
+            let share = match (calls >= SHOWS, self.settling) {
+                (false, true) => 0.3,
+                (false, false) => 0.75,
+                // Nor does a moment, in which a few late answers weigh much.
+                (true, false) if calls < SETTLED || seconds < SHORT_S => 0.5,
                 (true, _) => 0.0,
-                (false, settling) => rate.unwrap_or(0.0) * if settling { 0.3 } else { 0.75 },
             };
+            let least = rate.unwrap_or(0.0) * share;
             // Of a meter without a rate a few calls say nothing at all.
             if rate.is_none() && calls < SHOWS {
                 continue;
@@ -135,7 +148,7 @@ impl QuotaRow {
         // After a ramp the first cuts are quick guesses, and low ones.
         self.settling = self.ramping || (self.settling && (calls < SETTLED || seconds < SETTLED_S));
         self.ramping = false;
-        self.cut_ms = Some(now);
+        (self.cut_ms, self.owed_ms) = (Some(now), 0);
         self.slice_ms = self.not_before_ms.max(now).min(now + 60_000);
     }
 
@@ -166,7 +179,7 @@ impl QuotaRow {
             self.rate(Meter::Requests).map_or(1.0, |rate| (rate / SLOW).clamp(0.01, 1.0).sqrt());
         let share = match self.settling {
             true => FASTEST * slow,
-            false => (0.005 * (1.0 + (quiet * slow / 20.0).powi(2)) * slow).min(FASTEST),
+            false => (0.005 * (1.0 + (quiet * slow / FASTER_S).powi(2)) * slow).min(FASTEST),
         };
         for meter in Meter::ALL {
             let limit = self.limit(meter);

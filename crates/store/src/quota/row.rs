@@ -50,6 +50,9 @@ pub(crate) struct QuotaRow {
     pub(super) settling: bool,
     /// When the rates were last cut.
     pub(super) cut_ms: Option<i64>,
+    /// By how much calls that were turned away after the last cut have made the wait longer.
+    #[serde(default)]
+    pub(super) owed_ms: i64,
     /// When the slice began over which growth is decided.
     pub(super) slice_ms: i64,
     /// When the row was made.
@@ -94,6 +97,7 @@ impl QuotaRow {
             ramping: false,
             settling: false,
             cut_ms: None,
+            owed_ms: 0,
             slice_ms: now,
             made_ms: now,
             seen_ms: now,
