@@ -183,7 +183,7 @@ fn router(app: &Arc<App>) -> Router {
         .route("/v1/models", get(models))
         .route("/stats", get(stats))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .merge(batches::routes())
+        .merge(batches::routes(app))
         .fallback(unknown_url)
         .method_not_allowed_fallback(unknown_url)
         .layer(middleware::map_response_with_state(Arc::clone(app), mark))

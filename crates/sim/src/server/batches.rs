@@ -15,8 +15,9 @@ use std::{
 use axum::{
     Router,
     body::{Body, Bytes},
-    extract::{DefaultBodyLimit, Multipart, Path, Query, State},
-    http::{HeaderMap, Response, StatusCode},
+    extract::{DefaultBodyLimit, Multipart, Path, Query, Request, State},
+    http::{Response, StatusCode},
+    middleware::{self, Next},
     routing::{get, post},
 };
 use serde::Deserialize;
@@ -91,7 +92,7 @@ enum End {
     Cancelled,
 }
 
-pub(super) fn routes() -> Router<Arc<App>> {
+pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
     Router::new()
         .route("/v1/files", get(list_files).post(upload))
         .route("/v1/files/{id}", axum::routing::delete(delete_file))
@@ -99,17 +100,20 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/v1/batches", get(list).post(create))
         .route("/v1/batches/{id}", get(look))
         .route("/v1/batches/{id}/cancel", post(cancel))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(app), authorized))
         .layer(DefaultBodyLimit::max(MAX_FILE))
 }
 
-async fn upload(
+async fn authorized(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    mut form: Multipart,
-) -> Response<Body> {
-    if let Err(error) = app.authorize(&headers) {
-        return error.response();
-    }
+    request: Request,
+    next: Next,
+) -> Result<Response<Body>, Response<Body>> {
+    app.authorize(request.headers()).map_err(ApiError::response)?;
+    Ok(next.run(request).await)
+}
+
+async fn upload(State(app): State<Arc<App>>, mut form: Multipart) -> Response<Body> {
     let (mut purpose, mut file) = (None, None);
     loop {
         let field = match form.next_field().await {
@@ -139,12 +143,8 @@ async fn upload(
 
 async fn list_files(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
     Query(query): Query<BTreeMap<String, String>>,
 ) -> Response<Body> {
-    if let Err(error) = app.authorize(&headers) {
-        return error.response();
-    }
     let files = lock(&app.shelf.files);
     let asked = query.get("purpose");
     let mut found: Vec<_> =
@@ -154,38 +154,21 @@ async fn list_files(
     json_response(json!({"object": "list", "data": data, "has_more": false}).to_string())
 }
 
-async fn delete_file(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Response<Body> {
-    if let Err(error) = app.authorize(&headers) {
-        return error.response();
-    }
+async fn delete_file(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response<Body> {
     match lock(&app.shelf.files).remove(&id) {
         Some(_) => json_response(json!({"id": id, "object": "file", "deleted": true}).to_string()),
         None => missing("File", &id),
     }
 }
 
-async fn content(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Response<Body> {
-    if let Err(error) = app.authorize(&headers) {
-        return error.response();
-    }
+async fn content(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response<Body> {
     match lock(&app.shelf.files).get(&id) {
         Some(file) => Response::new(Body::from(file.content.clone())),
         None => missing("File", &id),
     }
 }
 
-async fn create(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> Response<Body> {
-    if let Err(error) = app.authorize(&headers) {
-        return error.response();
-    }
+async fn create(State(app): State<Arc<App>>, body: Bytes) -> Response<Body> {
     let new: NewBatch = match serde_json::from_slice(&body) {
         Ok(new) => new,
         Err(error) => return refuse(error.to_string()),
@@ -234,12 +217,8 @@ async fn create(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) ->
 
 async fn list(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
     Query(query): Query<BTreeMap<String, String>>,
 ) -> Response<Body> {
-    if let Err(error) = app.authorize(&headers) {
-        return error.response();
-    }
     let batches = lock(&app.shelf.batches);
     let limit = query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(PAGE);
     let newest = batches.iter().rev();
@@ -250,25 +229,11 @@ async fn list(
     json_response(json!({"object": "list", "data": data, "has_more": more}).to_string())
 }
 
-async fn look(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Response<Body> {
-    match app.authorize(&headers) {
-        Ok(()) => app.shown(&id),
-        Err(error) => error.response(),
-    }
+async fn look(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response<Body> {
+    app.shown(&id)
 }
 
-async fn cancel(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Response<Body> {
-    if let Err(error) = app.authorize(&headers) {
-        return error.response();
-    }
+async fn cancel(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response<Body> {
     if let Some(batch) = lock(&app.shelf.batches).iter_mut().find(|batch| batch.id == id) {
         if !batch.is_open() {
             return refuse(format!("Cannot cancel a batch with status '{}'.", batch.status));
