@@ -28,7 +28,6 @@ test:
 	if $(CARGO) nextest --version >/dev/null 2>&1; \
 	    then $(CARGO) nextest run --workspace --all-features --no-fail-fast -j $(TEST_THREADS); \
 	    else $(CARGO) test --workspace --all-features --all-targets; fi
-	$(CARGO) test --workspace --all-features --doc
 
 ## Formatting, lints, docs, and the gates of the rules that are prose.
 check:

@@ -4,7 +4,8 @@ use std::fs;
 
 use serde_json::{Value, json};
 use tribunal_e2e::{
-    Running, SimProcess, Workspace, assert_exit, describe, document, number, wait_until,
+    PostgresServer, Running, SimProcess, Workspace, assert_exit, describe, document, number,
+    wait_until,
 };
 
 const LEAVES: usize = 40;
@@ -155,22 +156,22 @@ fn what_cannot_be_seen_is_refused_before_the_first_call() {
 #[test]
 fn killed_in_every_phase_it_pays_no_call_twice() {
     let workspace = workspace();
-    let sim = sim(&workspace, &["--latency-ms", "10"]);
+    let sim = sim(&workspace, &["--latency-ms", "50"]);
     configure(&workspace, &sim);
+    let told: Vec<&str> = TUNE.into_iter().filter(|arg| *arg != "--quiet").collect();
     let args = [
-        &TUNE[..],
+        &told[..],
         &["--prompts", "default", "lenient", "--propose", "2", "--proposer", "writer"],
         &["--repeats", "2"],
     ]
     .concat();
-    // In the noise floor, among the train leaves and the proposals, in both rungs, in the test.
     let mut lost = 0;
-    for asked in [5, 80, 150, 300] {
+    for phase in ["noise floor: ", "train: ", "race: ", "race: ", "test: "] {
         let mut running = Running::start(workspace.command(&args));
-        wait_until("it has asked so much", || sim.requests() >= asked || running.has_ended());
-        if running.has_ended() {
-            break;
-        }
+        wait_until(phase, || running.stderr().contains(phase) || running.has_ended());
+        let before = sim.requests();
+        wait_until("it asks", || sim.requests() > before + 1 || running.has_ended());
+        assert!(!running.has_ended(), "it ended before it was killed in `{phase}`");
         running.kill();
         sim.settled_requests();
         lost += 8;
@@ -196,6 +197,31 @@ fn killed_in_every_phase_it_pays_no_call_twice() {
     let again = Running::start(workspace.command(&args)).finish();
     assert_exit(&again, 0);
     assert_eq!(sim.requests(), requests);
+}
+
+#[test]
+fn a_tuning_on_postgresql_says_the_same() {
+    let Some(server) = PostgresServer::start(&["fsync=on"]) else { return };
+    let workspace = workspace();
+    let sim = sim(&workspace, &[]);
+    configure(&workspace, &sim);
+    let run = |out: &str| {
+        let args = ["tune", "--json", "--quiet", "--labels", "labels.toml", "--judge", "sim"];
+        let output =
+            workspace.run(&[&args[..], &["--prompts", "default", "strict", "--out", out]].concat());
+        assert_exit(&output, 0);
+        document(&output)
+    };
+    let here = run("here");
+    let config = workspace.read("tribunal.toml");
+    workspace.write("tribunal.toml", &format!("[store]\nurl = \"{}\"\n{config}", server.url()));
+    let there = run("there");
+    assert_eq!(calls(&here) + calls(&there), sim.requests(), "nothing of the other store is known");
+    for field in ["answer", "winner", "races", "test", "flips"] {
+        assert_eq!(here[field], there[field], "{field}");
+    }
+    assert_eq!(run("there")["test"], there["test"]);
+    assert_eq!(calls(&here) + calls(&there), sim.requests(), "a finished tuning asks nobody");
 }
 
 #[test]

@@ -96,10 +96,14 @@ fn tune(tuning: &Tuning<'_>, better: &dyn Fn(usize, usize) -> f64) -> Ended {
     let mut table = Table::new(tuning.labels.leaves.len());
     let races = judges.ask(&mut table, |table| tuning.races(table));
     let raced = judges.asked;
+    let (most_raced, most_tested) = tuning.planned();
+    assert!(raced <= most_raced, "{raced} questions where {most_raced} were planned");
     if !races.any_winner() {
         return Ended { winner: None, finding: None, raced };
     }
     let test = judges.ask(&mut table, |table| tuning.test(&races, table));
+    let tested = judges.asked - raced;
+    assert!(tested <= most_tested, "{tested} questions where {most_tested} were planned");
     Ended { winner: races.winner(), finding: Some(test.finding), raced }
 }
 
@@ -173,7 +177,7 @@ fn what_fits_the_development_leaves_alone_is_caught() {
         let dev = split.folds()[0].dev.contains(&(leaf / LEAVES_A_PAPER));
         if candidate == BEST && dev { 0.15 } else { 0.0 }
     };
-    let ended = tunings(TUNINGS / 4, &rules(), &fits);
+    let ended = tunings(TUNINGS, &rules(), &fits);
     assert!(share(&ended, |one| one.winner == Some(BEST)) > 0.95, "it wins the race");
     let improved = share(&ended, |one| one.finding == Some(Finding::Improved));
     println!("improved {improved}");

@@ -94,6 +94,9 @@ impl Proposals<'_> {
             let pool: Vec<usize> =
                 (0..bench.judged.len()).filter(|at| plain(&bench.judged[*at].candidate)).collect();
             let missing = table.missing(&pool, &train);
+            if !missing.is_empty() {
+                self.say(&format!("train: {} questions", missing.len()));
+            }
             if let Some(ended) = bench.ask(&missing, table).await? {
                 return Ok(Some(ended));
             }

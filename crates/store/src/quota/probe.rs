@@ -98,10 +98,12 @@ impl QuotaRow {
         let since = self.cut_ms.unwrap_or(self.made_ms) + self.owed_ms;
         let seconds = (now - since).max(1) as f64 / 1000.0;
         let recent = self.cut_ms.is_some() && seconds <= RECENT_S;
-        // The provider's bucket was empty at the last cut and is empty now, and one call of these
-        // was turned away: so much went through, give or take half a call.
+        // The provider's bucket was empty when the call of the last cut was sent and when this one
+        // was: so much went through between them, give or take half a call. What was sent after this
+        // one has no answer yet.
         let calls = self.bucket(Meter::Requests).since_cut.max(1.0);
-        let through = (calls - 0.5) / calls * 60.0 / seconds;
+        let answered = 1.0 - (ms(rejected.sent_ago) as f64 / 1000.0 / seconds).min(0.5);
+        let through = (calls - 0.5) / calls * answered * 60.0 / seconds;
         let known = self.knows_a_limit();
         let meters: &[Meter] = match &rejected.meter {
             Some(meter) => std::slice::from_ref(meter),
