@@ -95,6 +95,8 @@ macro_rules! conformance_suite {
                 a_claim_may_be_limited_to_a_run
                 shares_follow_weights
                 shares_settle_with_what_was_used
+                a_cap_holds_over_all_workers
+                a_capped_run_keeps_its_share
                 a_pruned_run_is_gone_and_nothing_else
                 labels_are_appended
                 what_is_no_label_is_refused

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    num::NonZeroU32,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -140,6 +141,7 @@ impl Store for ModelStore {
             state: RunState::Active,
             reason: String::new(),
             weight: Weight::default(),
+            max_in_flight: None,
             via: Via::default(),
             created_ms,
         };
@@ -310,6 +312,15 @@ impl Store for ModelStore {
 
     async fn set_weight(&self, run: &RunId, weight: Weight) -> Result<(), StoreError> {
         self.tables().run(run)?.record.weight = weight;
+        Ok(())
+    }
+
+    async fn set_max_in_flight(
+        &self,
+        run: &RunId,
+        cap: Option<NonZeroU32>,
+    ) -> Result<(), StoreError> {
+        self.tables().run(run)?.record.max_in_flight = cap;
         Ok(())
     }
 

@@ -171,7 +171,12 @@ impl Run {
     /// Whether it has tasks that may be claimed, be it that they wait for another run's verdict.
     pub(super) fn is_contending(&self) -> bool {
         let ready = |task: &Task| matches!(task.state, State::Ready);
-        self.record.state == RunState::Active && self.tasks.values().any(ready)
+        let leased = |task: &&Task| matches!(task.state, State::Leased { .. });
+        let room = self
+            .record
+            .max_in_flight
+            .is_none_or(|cap| self.tasks.values().filter(leased).count() < cap.get() as usize);
+        self.record.state == RunState::Active && room && self.tasks.values().any(ready)
     }
 }
 

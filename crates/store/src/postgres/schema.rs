@@ -9,11 +9,11 @@ pub(super) const VERSION: i64 = STEPS.len() as i64;
 
 /// The oldest format whose tribunal may still work on tables of this version: a step that only
 /// adds what older workers need not know leaves it as it is.
-pub(super) const WORKS_WITH: i64 = 2;
+pub(super) const WORKS_WITH: i64 = 3;
 
 /// What leads from each version to the next, from an empty schema on. A step that was published
 /// never changes.
-pub(super) const STEPS: [&str; 2] = [TABLES, BATCHES];
+pub(super) const STEPS: [&str; 3] = [TABLES, BATCHES, CAPS];
 
 /// The `run_at` of a task that waits for a batch's reply.
 pub(super) const POSTED: i64 = i64::MAX;
@@ -295,4 +295,9 @@ CREATE TABLE postings (
 ALTER TABLE postings ALTER COLUMN question SET STORAGE EXTERNAL;
 ALTER TABLE postings ALTER COLUMN reply SET STORAGE EXTERNAL;
 CREATE INDEX postings_open ON postings (batch) WHERE reply IS NULL;
+";
+
+/// Version 3: caps on the leases of a run. Older workers would pass them.
+const CAPS: &str = "
+ALTER TABLE runs ADD COLUMN max_in_flight BIGINT CHECK (max_in_flight > 0);
 ";

@@ -12,7 +12,7 @@ pub(super) const VERSION: i64 = STEPS.len() as i64;
 /// What leads from each version to the next, from an empty file on. A new store goes through all
 /// of them, so that it never differs from one that was upgraded. A step that was published never
 /// changes.
-pub(super) const STEPS: [&str; 7] = [TABLES, SHARES, MONEY, LABELS, CALLS, BATCHES, FLEET];
+pub(super) const STEPS: [&str; 8] = [TABLES, SHARES, MONEY, LABELS, CALLS, BATCHES, FLEET, CAPS];
 
 /// Lets what is removed be given back in steps; takes hold in a file without tables, or when it
 /// is rewritten.
@@ -275,6 +275,11 @@ ALTER TABLE workers ADD COLUMN version TEXT NOT NULL DEFAULT '';
 ALTER TABLE workers ADD COLUMN seen_ms INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE workers ADD COLUMN done INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE workers ADD COLUMN draining INTEGER NOT NULL DEFAULT 0;
+";
+
+/// Version 8: caps on the leases of a run.
+const CAPS: &str = "
+ALTER TABLE runs ADD COLUMN max_in_flight INTEGER CHECK (max_in_flight > 0);
 ";
 
 #[cfg(test)]
