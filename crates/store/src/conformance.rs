@@ -102,6 +102,7 @@ macro_rules! conformance_suite {
                 what_is_no_label_is_refused
                 a_run_in_work_is_not_pruned
                 blobs_of_a_run_in_the_making_stay
+                a_vacuum_loses_nothing
                 reservations_stay_within_the_budget
                 reservations_and_settlements_count_once
                 an_unknown_outcome_stays_charged
