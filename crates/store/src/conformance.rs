@@ -84,6 +84,7 @@ macro_rules! conformance_suite {
                 a_recorded_failure_forgives_losses
                 reap_takes_the_oldest_first
                 the_clock_may_step
+                a_wait_does_not_outlast_a_step_back
                 runs_are_recorded_once
                 a_paused_run_drains
                 a_cancelled_run_ends

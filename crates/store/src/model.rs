@@ -261,7 +261,7 @@ impl Store for ModelStore {
                 (RunState::Cancelled, _) => State::Cancelled,
                 (_, None) => State::Dead,
                 (_, Some(wait)) if wait.as_millis() == 0 => State::Ready,
-                (_, Some(wait)) => State::Waiting(after(now, wait)),
+                (_, Some(wait)) => State::Waiting { from: now, until: after(now, wait) },
             };
             tables.settle(&failure.run, key, used);
             FailOutcome::Recorded
@@ -302,7 +302,7 @@ impl Store for ModelStore {
         run.record.reason = reason.to_owned();
         if state == RunState::Cancelled {
             for task in run.tasks.values_mut() {
-                if matches!(task.state, State::Ready | State::Waiting(_) | State::Posted) {
+                if matches!(task.state, State::Ready | State::Waiting { .. } | State::Posted) {
                     task.state = State::Cancelled;
                 }
             }

@@ -110,7 +110,7 @@ const TABLES: [Table; 9] = [
         keys: 3,
         page: 512,
         columns: "run:int position:int sample:int state:int turn:int place:int \
-                  estimated_tokens:int run_at:int lease:bytes lease_end:int worker:bytes \
+                  estimated_tokens:int run_at:int waits_from:int lease:bytes lease_end:int worker:bytes \
                   failures:int ended_leases:int dead_workers:int class:text reason:text id:text \
                   category:text content_key:bytes rule:text first_claim_ms:int error:text",
     },

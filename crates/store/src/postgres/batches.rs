@@ -266,7 +266,7 @@ async fn end(conn: &mut PgConnection, batch: BatchId) -> Result<u64, sqlx::Error
 /// Lets tasks of a run that are ready wait again for what was posted for them.
 pub(super) async fn wait_on(conn: &mut PgConnection, run: i64) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "UPDATE tasks t SET state = 1, run_at = $2 FROM postings p \
+        "UPDATE tasks t SET state = 1, run_at = $2, waits_from = NULL FROM postings p \
          WHERE t.run = $1 AND t.state = 0 AND p.run = $1 AND p.position = t.position \
              AND p.sample = t.sample AND p.reply IS NULL",
     )

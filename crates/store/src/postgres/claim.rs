@@ -39,7 +39,8 @@ const REAPED: i64 = 1024;
 /// A claim, and the verdict that it can take over: where it stands and the compressed bytes.
 pub(super) type Claimed = (Claim, Option<(RunId, Vec<u8>)>);
 
-/// Counts what runs owe since the last claim, and makes tasks ready whose wait is over.
+/// Counts what runs owe since the last claim, and makes tasks ready whose wait is over, or has begun in
+/// the future: then the server's clock was set back.
 const PREPARE: &str = concat!(
     "WITH counted AS (DELETE FROM settlements RETURNING run, owed), \
      owed AS ( \
@@ -47,9 +48,11 @@ const PREPARE: &str = concat!(
          FROM (SELECT run, sum(owed) AS owed FROM counted GROUP BY run) c \
          WHERE runs.seq = c.run), \
      over AS MATERIALIZED ( \
-         SELECT run, position, sample FROM tasks WHERE state = 1 AND run_at <= ",
+         SELECT run, position, sample FROM tasks WHERE state = 1 AND (run_at <= ",
     now!(),
-    " ORDER BY run, position, sample FOR UPDATE SKIP LOCKED) \
+    " OR waits_from > ",
+    now!(),
+    ") ORDER BY run, position, sample FOR UPDATE SKIP LOCKED) \
      UPDATE tasks t SET state = 0, run_at = NULL FROM over o \
      WHERE t.run = o.run AND t.position = o.position AND t.sample = o.sample AND t.state = 1"
 );

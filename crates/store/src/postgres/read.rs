@@ -207,7 +207,9 @@ pub(super) async fn progress(
     now: Option<i64>,
 ) -> Result<Progress, sqlx::Error> {
     let rows = sqlx::query(concat!(
-        "SELECT state::bigint, reason, count(*), min(run_at) - ",
+        "SELECT state::bigint, reason, count(*), min(CASE WHEN waits_from > ",
+        now!(),
+        " THEN 0 ELSE run_at END) - ",
         now!(),
         ", run_at IS NOT DISTINCT FROM $3 \
          FROM tasks WHERE run = $2 GROUP BY state, reason, run_at IS NOT DISTINCT FROM $3"

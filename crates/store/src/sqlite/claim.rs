@@ -99,15 +99,18 @@ pub(super) async fn claim(
     Ok(claimed)
 }
 
-/// Makes tasks ready whose wait is over. They stay so if the clock steps back.
+/// Makes tasks ready whose wait is over, or has begun in the future: then the clock was set back. They
+/// stay so if it steps back later.
 async fn promote(conn: &mut SqliteConnection, now: i64) -> Result<(), sqlx::Error> {
-    sqlx::query(
+    // Each by its index; both in one would read all tasks.
+    for ready in [
         "UPDATE tasks INDEXED BY tasks_waiting SET state = 0, run_at = NULL \
          WHERE state = 1 AND run_at <= ?",
-    )
-    .bind(now)
-    .execute(conn)
-    .await?;
+        "UPDATE tasks INDEXED BY tasks_waiting_from SET state = 0, run_at = NULL \
+         WHERE state = 1 AND waits_from > ?",
+    ] {
+        sqlx::query(ready).bind(now).execute(&mut *conn).await?;
+    }
     Ok(())
 }
 

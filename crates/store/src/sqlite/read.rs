@@ -207,10 +207,11 @@ pub(super) async fn progress(
     now: i64,
 ) -> Result<Progress, sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT state, reason, count(*), min(run_at) FROM tasks WHERE run = ? \
-         GROUP BY state, reason, run_at IS ?",
+        "SELECT state, reason, count(*), min(iif(waits_from > ?2, ?2, run_at)) FROM tasks \
+         WHERE run = ?1 GROUP BY state, reason, run_at IS ?3",
     )
     .bind(run)
+    .bind(now)
     .bind(schema::POSTED)
     .fetch_all(pool)
     .await?;
