@@ -45,12 +45,13 @@ e2e:
 	$(CARGO) build -p tribunal-cli
 	$(CARGO) nextest run -p tribunal-e2e
 
-## Benchmarks; the pool's table is written to tribunal-out/bench.md.
+## Benchmarks; tables are written to tribunal-out/bench.md (the pool's) and bench-store.md.
 bench:
 	$(CARGO) build --release -p tribunal-cli
 	$(CARGO) bench -p tribunal-e2e --bench pool
 	$(CARGO) bench -p tribunal-e2e --bench pages
 	$(CARGO) bench -p tribunal-evidence --bench log
+	$(CARGO) bench -p tribunal-store --bench throughput
 
 ## Faults around a PostgreSQL store, more often than `make test` has them; keeps the table of
 ## docs/reliability.md.

@@ -25,7 +25,7 @@ pub use self::{
     browser::Browser,
     generate::{write_labels, write_rubric, write_submission},
     postgres::{PASSWORD, Place, PostgresServer, SharedServer},
-    process::Running,
+    process::{Log, Running},
     proxy::Proxy,
     server::{Reply, Request, TestServer},
     sim::SimProcess,

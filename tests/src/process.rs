@@ -19,6 +19,18 @@ pub struct Running {
     stderr: File,
 }
 
+/// What a process says on standard error; it can be read when the process is gone.
+pub struct Log(File);
+
+// === impl Log ===
+
+impl Log {
+    /// What was said until now.
+    pub fn lines(&self) -> Vec<String> {
+        String::from_utf8_lossy(&all(&self.0)).lines().map(str::to_owned).collect()
+    }
+}
+
 // === impl Running ===
 
 impl Running {
@@ -53,6 +65,15 @@ impl Running {
     /// What it has said on standard error until now.
     pub fn stderr(&self) -> String {
         String::from_utf8_lossy(&all(&self.stderr)).into_owned()
+    }
+
+    /// What it says on standard error, to be read later.
+    ///
+    /// # Panics
+    ///
+    /// When the system has no more handles.
+    pub fn log(&self) -> Log {
+        Log(self.stderr.try_clone().expect("a second handle"))
     }
 
     /// Sends SIGINT, as Ctrl-C does.

@@ -1,4 +1,5 @@
-//! A small run behind a large one gets its share at once. Counted in leaves, not in seconds.
+//! A small run behind a large one gets its share at once, and a capped one no more than its cap. Counted in
+//! leaves, not in seconds.
 
 use tribunal_e2e::{
     PostgresServer, Running, SimProcess, Workspace, assert_exit, number, wait_until,
@@ -44,6 +45,45 @@ fn a_small_run_is_not_behind_a_large_one(store: &str) {
         assert_exit(&worker.finish(), 0);
     }
     assert_eq!(done(LARGE), LARGE);
+}
+
+/// Two workers of four places each grade a run that may take three of them.
+fn a_cap_holds_over_two_workers(store: &str) {
+    const CAP: u64 = 3;
+    const LEAVES: u64 = 40;
+    let sim = SimProcess::start(&["--latency-ms", "40", "--latency-sigma", "0.5"]);
+    let workspace = Workspace::generated(LEAVES as usize);
+    let config = format!("{store}[worker]\nconcurrency = 4\n");
+    workspace.write(
+        "tribunal.toml",
+        &config.replace("$FOLDER", &workspace.path().display().to_string()),
+    );
+    let submit = ["submit", "--rubric", "rubric.json", "--submission", "submission"];
+    let judge = ["--base-url", &sim.base_url, "--model", "tribunal-sim", "--max-in-flight"];
+    let submit = |cap| workspace.run(&[&submit[..], &judge[..], &[cap]].concat());
+    assert_exit(&submit("0"), 2);
+    assert_exit(&submit("7"), 0);
+    // The same run again, with another cap.
+    assert_exit(&submit(&CAP.to_string()), 0);
+    assert_eq!(number(&workspace.status(), "/max_in_flight"), CAP);
+    let work = || Running::start(workspace.command(&["work", "--until-empty", "--quiet"]));
+    for worker in [work(), work()] {
+        assert_exit(&worker.finish(), 0);
+    }
+    assert_eq!(number(&workspace.status(), "/done"), LEAVES);
+    assert_eq!(sim.requests(), LEAVES);
+    assert_eq!(sim.stat("max_in_flight"), CAP, "the cap is reached and never passed");
+}
+
+#[test]
+fn a_cap_holds_over_two_workers_in_a_file() {
+    a_cap_holds_over_two_workers("[store]\nurl = \"sqlite:$FOLDER/store.db\"\n");
+}
+
+#[test]
+fn a_cap_holds_over_two_workers_on_a_server() {
+    let Some(server) = PostgresServer::start(&[]) else { return };
+    a_cap_holds_over_two_workers(&format!("[store]\nurl = \"{}\"\n", server.url()));
 }
 
 #[test]

@@ -6,8 +6,8 @@
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use clap::Args;
-use tribunal_core::Via;
-use tribunal_store::Weight;
+use tribunal_core::{RunId, Via};
+use tribunal_store::{Store, StoreError, Weight};
 
 use crate::config::FlagValue;
 
@@ -92,7 +92,33 @@ pub(crate) struct StoreArgs {
 pub(crate) struct ShareArgs {
     /// The run's share against other runs: with 3 it gets three times the tokens of one with 1
     #[arg(long, value_name = "N", value_parser = weight)]
-    pub(crate) weight: Option<Weight>,
+    weight: Option<Weight>,
+    /// The run's leaves in work at once over all workers, at most; `none` lifts the cap
+    #[arg(long, value_name = "N", value_parser = cap)]
+    max_in_flight: Option<Cap>,
+}
+
+/// A cap of the command line; `None` lifts it.
+#[derive(Clone, Copy, Debug)]
+struct Cap(Option<NonZeroU32>);
+
+// === impl ShareArgs ===
+
+impl ShareArgs {
+    /// Records for a run what was asked for; what was not stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub(crate) async fn record(&self, run: &RunId, store: &dyn Store) -> Result<(), StoreError> {
+        if let Some(weight) = self.weight {
+            store.set_weight(run, weight).await?;
+        }
+        if let Some(Cap(cap)) = self.max_in_flight {
+            store.set_max_in_flight(run, cap).await?;
+        }
+        Ok(())
+    }
 }
 
 /// What the judge's account allows. Without these, limits are taken from the config and from what
@@ -141,6 +167,17 @@ fn via(text: &str) -> Result<Via, String> {
 fn rate(text: &str) -> Result<NonZeroU32, String> {
     let number = text.parse().ok().and_then(NonZeroU32::new);
     number.ok_or_else(|| format!("a rate is a whole number from 1 to {}", u32::MAX))
+}
+
+/// A cap of the command line.
+fn cap(text: &str) -> Result<Cap, String> {
+    if text == "none" {
+        return Ok(Cap(None));
+    }
+    let number = text.parse().ok().and_then(NonZeroU32::new);
+    let number =
+        number.ok_or_else(|| format!("a cap is `none` or a number from 1 to {}", u32::MAX));
+    Ok(Cap(Some(number?)))
 }
 
 /// A weight of the command line.

@@ -16,7 +16,7 @@ use tribunal_core::{Rubric, RunId, ids::FieldHasher, run::GradeOptions};
 use tribunal_store::Store;
 
 use crate::{
-    args::{InputArgs, OptionArgs},
+    args::{InputArgs, OptionArgs, ShareArgs},
     budget::BudgetArgs,
     config::{Config, judge::ResolvedJudge},
     panel::Panel,
@@ -150,6 +150,7 @@ pub(crate) async fn begin(
     config: &Config,
     judge: &ResolvedJudge,
     budget: &BudgetArgs,
+    share: &ShareArgs,
     store: &Arc<dyn Store>,
 ) -> anyhow::Result<Vec<Option<BegunRun>>> {
     let panel = Panel::of(judge.clone());
@@ -177,7 +178,7 @@ pub(crate) async fn begin(
         let run = match known.get(&inputs) {
             Some(run) => BegunRun { run: run.clone(), new_tasks: 0 },
             None => {
-                let run = prepare::begin(draft, &panel, budget, fresh, store).await;
+                let run = prepare::begin(draft, &panel, budget, share, fresh, store).await;
                 let run = run.with_context(|| job.at.clone())?;
                 let run = BegunRun { run: run.record.run.id, new_tasks: run.new_tasks };
                 known.insert(inputs, run.run.clone());

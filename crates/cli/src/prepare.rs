@@ -37,7 +37,7 @@ use self::{
     sizes::LeafSizes,
 };
 use crate::{
-    args::{InputArgs, RateArgs},
+    args::{InputArgs, RateArgs, ShareArgs},
     baseline,
     budget::BudgetArgs,
     config::{Config, judge::ResolvedJudge},
@@ -113,7 +113,7 @@ pub(crate) struct ChosenFiles {
     pub(crate) tokens: usize,
 }
 
-/// Reads the inputs, records the run with its budget and enqueues its tasks. The same inputs give the
+/// Reads the inputs, records the run with its budget and share and enqueues its tasks. The same inputs give the
 /// same run.
 ///
 /// # Errors
@@ -124,13 +124,14 @@ pub(crate) async fn prepare(
     config: &Config,
     panel: &Panel,
     budget: &BudgetArgs,
+    share: &ShareArgs,
     store: &Arc<dyn Store>,
 ) -> anyhow::Result<Prepared> {
     let draft = draft(inputs, config, panel, store).await?;
-    begin(draft, panel, budget, inputs.options.fresh, store).await
+    begin(draft, panel, budget, share, inputs.options.fresh, store).await
 }
 
-/// Records a drafted run with its budget and enqueues its tasks.
+/// Records a drafted run with its budget and share and enqueues its tasks.
 ///
 /// # Errors
 ///
@@ -139,15 +140,16 @@ pub(crate) async fn begin(
     draft: Draft,
     panel: &Panel,
     budget: &BudgetArgs,
+    share: &ShareArgs,
     fresh: bool,
     store: &Arc<dyn Store>,
 ) -> anyhow::Result<Prepared> {
-    let (mut prepared, left) = start(draft, panel, budget, fresh, store).await?;
+    let (mut prepared, left) = start(draft, panel, budget, share, fresh, store).await?;
     prepared.new_tasks += tasks::enqueue(left, &prepared.record.run.id, &**store).await?;
     Ok(prepared)
 }
 
-/// Records a drafted run with its budget and enqueues its first tasks, so that work can begin. Returns
+/// Records a drafted run with its budget and share and enqueues its first tasks, so that work can begin. Returns
 /// the tasks that are left to [`tasks::enqueue`]: none for a run that was begun before.
 ///
 /// # Errors
@@ -157,6 +159,7 @@ pub(crate) async fn start(
     mut draft: Draft,
     panel: &Panel,
     budget: &BudgetArgs,
+    share: &ShareArgs,
     fresh: bool,
     store: &Arc<dyn Store>,
 ) -> anyhow::Result<(Prepared, Vec<LeafTask>)> {
@@ -177,6 +180,7 @@ pub(crate) async fn start(
     if let Some(via) = draft.via {
         store.set_via(&record.run.id, via).await?;
     }
+    share.record(&record.run.id, &**store).await?;
     budget.set(&record.run.id, panel.price(), store).await?;
     let mut first = draft.take_tasks();
     let left = if begun { Vec::new() } else { first.split_off(FIRST_TASKS.min(first.len())) };

@@ -84,6 +84,7 @@ macro_rules! conformance_suite {
                 a_recorded_failure_forgives_losses
                 reap_takes_the_oldest_first
                 the_clock_may_step
+                a_wait_does_not_outlast_a_step_back
                 runs_are_recorded_once
                 a_paused_run_drains
                 a_cancelled_run_ends
@@ -95,11 +96,14 @@ macro_rules! conformance_suite {
                 a_claim_may_be_limited_to_a_run
                 shares_follow_weights
                 shares_settle_with_what_was_used
+                a_cap_holds_over_all_workers
+                a_capped_run_keeps_its_share
                 a_pruned_run_is_gone_and_nothing_else
                 labels_are_appended
                 what_is_no_label_is_refused
                 a_run_in_work_is_not_pruned
                 blobs_of_a_run_in_the_making_stay
+                a_vacuum_loses_nothing
                 reservations_stay_within_the_budget
                 reservations_and_settlements_count_once
                 an_unknown_outcome_stays_charged

@@ -4,9 +4,10 @@
 //! worker's leases is `join`'s and `reap`'s, not decided here.
 
 use async_trait::async_trait;
+use sqlx::{ColumnIndex, Decode, Row, Type};
 use tribunal_core::WorkerId;
 
-use crate::error::StoreError;
+use crate::{error::StoreError, row::damaged};
 
 /// How long a worker that says nothing is still listed, milliseconds: a day.
 pub(crate) const LISTED_MS: i64 = 86_400_000;
@@ -50,6 +51,31 @@ pub trait Fleet: Send + Sync {
     /// Tells a worker to finish what it holds and take no more; it hears of it when it reports. Returns
     /// whether there is one. Idempotent.
     async fn drain(&self, worker: WorkerId) -> Result<bool, StoreError>;
+}
+
+/// A worker's row at this time of the store: id, host, pid, version, joined, last word, verdicts,
+/// draining, leases.
+pub(crate) fn worker<'r, R: Row>(row: &'r R, now: i64) -> Result<WorkerRecord, sqlx::Error>
+where
+    usize: ColumnIndex<R>,
+    &'r [u8]: Decode<'r, R::Database> + Type<R::Database>,
+    String: Decode<'r, R::Database> + Type<R::Database>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+    bool: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let (joined, seen): (i64, i64) = (row.try_get(4)?, row.try_get(5)?);
+    Ok(WorkerRecord {
+        id: WorkerId::from_slice(row.try_get(0)?).ok_or_else(|| damaged("worker"))?,
+        host: row.try_get(1)?,
+        pid: row.try_get(2)?,
+        version: row.try_get(3)?,
+        joined_ms: joined,
+        silent_ms: length(now - seen),
+        worked_ms: length(seen - joined),
+        in_flight: length(row.try_get(8)?),
+        done: length(row.try_get(6)?),
+        draining: row.try_get(7)?,
+    })
 }
 
 /// A time that may have been stepped over, as a length.

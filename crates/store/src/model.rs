@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    num::NonZeroU32,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -140,6 +141,7 @@ impl Store for ModelStore {
             state: RunState::Active,
             reason: String::new(),
             weight: Weight::default(),
+            max_in_flight: None,
             via: Via::default(),
             created_ms,
         };
@@ -259,7 +261,7 @@ impl Store for ModelStore {
                 (RunState::Cancelled, _) => State::Cancelled,
                 (_, None) => State::Dead,
                 (_, Some(wait)) if wait.as_millis() == 0 => State::Ready,
-                (_, Some(wait)) => State::Waiting(after(now, wait)),
+                (_, Some(wait)) => State::Waiting { from: now, until: after(now, wait) },
             };
             tables.settle(&failure.run, key, used);
             FailOutcome::Recorded
@@ -300,7 +302,7 @@ impl Store for ModelStore {
         run.record.reason = reason.to_owned();
         if state == RunState::Cancelled {
             for task in run.tasks.values_mut() {
-                if matches!(task.state, State::Ready | State::Waiting(_) | State::Posted) {
+                if matches!(task.state, State::Ready | State::Waiting { .. } | State::Posted) {
                     task.state = State::Cancelled;
                 }
             }
@@ -310,6 +312,15 @@ impl Store for ModelStore {
 
     async fn set_weight(&self, run: &RunId, weight: Weight) -> Result<(), StoreError> {
         self.tables().run(run)?.record.weight = weight;
+        Ok(())
+    }
+
+    async fn set_max_in_flight(
+        &self,
+        run: &RunId,
+        cap: Option<NonZeroU32>,
+    ) -> Result<(), StoreError> {
+        self.tables().run(run)?.record.max_in_flight = cap;
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 //! number of machines may use the same store.
 
 use std::{
+    num::NonZeroU32,
     sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
@@ -287,6 +288,14 @@ impl Store for PostgresStore {
 
     async fn set_weight(&self, run: &RunId, weight: Weight) -> Result<(), StoreError> {
         call_run!(self, run, conn, seq => run::set_weight(conn, seq, weight))
+    }
+
+    async fn set_max_in_flight(
+        &self,
+        run: &RunId,
+        cap: Option<NonZeroU32>,
+    ) -> Result<(), StoreError> {
+        call_run!(self, run, conn, seq => run::set_max_in_flight(conn, seq, cap))
     }
 
     async fn reusable(&self, keys: Vec<ContentKey>) -> Result<Vec<bool>, StoreError> {

@@ -30,6 +30,14 @@ pub(crate) struct ReadyRun<C> {
     pub(crate) read_to: [i64; 4],
     /// Whether there may be more than was read.
     pub(crate) more: bool,
+    /// How many of its tasks may be leased still.
+    pub(crate) room: u32,
+}
+
+/// How many tasks of a run may be leased beside those that are: of a cap, `None` for any number, and
+/// the leases.
+pub(crate) fn room(cap: Option<i64>, leased: i64) -> u32 {
+    cap.map_or(u32::MAX, |cap| u32::try_from((cap - leased).max(0)).unwrap_or(u32::MAX))
 }
 
 // === impl ReadyRun ===
@@ -44,13 +52,30 @@ impl<C> ReadyRun<C> {
         self.reuse && task.rule.is_none()
     }
 
-    /// Whether a task is ready still, be it one that waits for another run's verdict.
+    /// Whether a task could be claimed still, be it one that waits for another run's verdict. A run at
+    /// its cap could not: were it to contend, others would be held against the little that it has had.
     pub(crate) fn is_contending(&self) -> bool {
-        self.is_ready() || self.held_back
+        self.room > 0 && (self.is_left() || self.held_back)
     }
 
-    /// Whether a task is left, as far as is known; all that were found ready have one at first.
+    /// Whether a task is left to be picked; all that were found ready have one at first.
     pub(crate) fn is_ready(&self) -> bool {
+        self.room > 0 && self.is_left()
+    }
+
+    /// Whether it starts level with the others: it could not be claimed from, and now it can.
+    pub(crate) fn joins_in(&self) -> bool {
+        !self.stored.1 && self.is_contending()
+    }
+
+    /// Notes that one of its tasks is claimed.
+    pub(crate) fn charge(&mut self, task: &LeafTask) {
+        self.virtual_time += self.weight.charge(task.estimated_tokens);
+        self.claimed = true;
+        self.room -= 1;
+    }
+
+    fn is_left(&self) -> bool {
         self.more || !self.candidates.is_empty()
     }
 }

@@ -50,6 +50,14 @@ pub(crate) fn compress(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     })
 }
 
+/// A question or a reply as stored.
+pub(crate) fn pack(bytes: &[u8], store: &str) -> Result<Vec<u8>, StoreError> {
+    compress(bytes).map_err(|error| StoreError::Engine {
+        store: store.to_owned(),
+        reason: format!("a question or reply cannot be compressed: {error}"),
+    })
+}
+
 /// What [`compress`] was given, or `None` when these bytes are not its result.
 pub(crate) fn decompress(bytes: &[u8]) -> Option<Vec<u8>> {
     let size = zstd_safe::get_frame_content_size(bytes).ok()??;

@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashMap,
+    num::NonZeroU32,
     path::Path,
     sync::{Arc, Mutex},
     time::Duration,
@@ -289,6 +290,15 @@ impl Store for SqliteStore {
     async fn set_weight(&self, run: &RunId, weight: Weight) -> Result<(), StoreError> {
         let run = self.seq(run).await?;
         self.done(Request::SetWeight { run, weight }).await
+    }
+
+    async fn set_max_in_flight(
+        &self,
+        run: &RunId,
+        cap: Option<NonZeroU32>,
+    ) -> Result<(), StoreError> {
+        let run = self.seq(run).await?;
+        self.done(Request::SetMaxInFlight { run, cap }).await
     }
 
     async fn set_budget(

@@ -4,7 +4,7 @@
 //! given. A returned `Ok` is durable. Nobody retries inside, except SQLite's own wait for a lock.
 //! Every method is idempotent where its comment says so. Time is the store's time.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tribunal_core::{
@@ -56,6 +56,8 @@ pub struct RunRecord {
     pub reason: String,
     /// Its share against other runs.
     pub weight: Weight,
+    /// How many of its tasks may be leased at once, over all workers; `None` for any number.
+    pub max_in_flight: Option<NonZeroU32>,
     /// How its questions reach the judge.
     pub via: Via,
     /// When it was recorded, milliseconds since the Unix epoch.
@@ -277,6 +279,9 @@ pub trait Store: Batches + Fleet {
     /// another run is not claimed until that lease has come to an end. Tasks that a rule decides
     /// are claimed as they are.
     ///
+    /// A run never has more tasks leased than its cap ([`Store::set_max_in_flight`]). While it has as
+    /// many, it counts as one with nothing to claim.
+    ///
     /// A claim is charged the task's estimate; `complete`, `fail` and `release` settle with the
     /// tokens of the attempts. What a lost lease used nobody knows: its estimate stays charged.
     async fn claim(
@@ -322,6 +327,15 @@ pub trait Store: Batches + Fleet {
 
     /// Sets a run's share against other runs, from the next claim on. A new run has weight 1.
     async fn set_weight(&self, run: &RunId, weight: Weight) -> Result<(), StoreError>;
+
+    /// Caps how many of a run's tasks are leased at once over all workers, from the next claim on, or
+    /// lifts the cap. What is leased already stays so. Leases that have ended do not count, nor do
+    /// tasks that wait for a batch's reply. A new run has no cap.
+    async fn set_max_in_flight(
+        &self,
+        run: &RunId,
+        cap: Option<NonZeroU32>,
+    ) -> Result<(), StoreError>;
 
     /// For each content key, whether a run has a verdict for it that a task could take over now.
     async fn reusable(&self, keys: Vec<ContentKey>) -> Result<Vec<bool>, StoreError>;

@@ -103,14 +103,14 @@ const TABLES: [Table; 9] = [
                   simulated:bool reuse:bool state:text reason:text created_ms:int \
                   virtual_time:int weight:int contending:bool first_claim_ms:int pruned:bool \
                   budget_micro_usd:int budget_tokens:int spent_micro_usd:int spent_tokens:int \
-                  reserved_micro_usd:int reserved_tokens:int via:text",
+                  reserved_micro_usd:int reserved_tokens:int via:text max_in_flight:int",
     },
     Table {
         name: "tasks",
         keys: 3,
         page: 512,
         columns: "run:int position:int sample:int state:int turn:int place:int \
-                  estimated_tokens:int run_at:int lease:bytes lease_end:int worker:bytes \
+                  estimated_tokens:int run_at:int waits_from:int lease:bytes lease_end:int worker:bytes \
                   failures:int ended_leases:int dead_workers:int class:text reason:text id:text \
                   category:text content_key:bytes rule:text first_claim_ms:int error:text",
     },

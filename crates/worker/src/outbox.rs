@@ -255,7 +255,14 @@ impl Ends {
             for (completion, outcome) in self.completions.iter().zip(outcomes) {
                 let Completion { run, verdict, .. } = completion;
                 done.fetch_add(u64::from(outcome != CompleteOutcome::Fenced), Ordering::Relaxed);
-                let task = key(run, verdict.position, verdict.sample);
+                let (position, sample) = (verdict.position, verdict.sample);
+                match outcome {
+                    CompleteOutcome::Fenced => {
+                        tracing::info!(%run, position, sample, "verdict fenced: the lease was lost");
+                    }
+                    _ => tracing::debug!(%run, position, sample, "verdict acknowledged"),
+                }
+                let task = key(run, position, sample);
                 events.event(match outcome {
                     CompleteOutcome::Stored | CompleteOutcome::Duplicate => Event::Stored {
                         task,

@@ -2,10 +2,14 @@
 //!
 //! Owns the invariants, and the row that a fault has in the table of `docs/reliability.md`.
 
-use std::{cell::Cell, fs};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    fs,
+};
 
 use tribunal_e2e::{
-    PATIENCE, PostgresServer, Running, SimProcess, Workspace, assert_exit, number, repository,
+    Log, PATIENCE, PostgresServer, Running, SimProcess, Workspace, assert_exit, number, repository,
     wait_until,
 };
 
@@ -42,6 +46,8 @@ pub(crate) struct Scene {
     again: Cell<u64>,
     lost: Cell<i64>,
     doubled: Cell<i64>,
+    /// What the workers of this run have said.
+    logs: RefCell<Vec<Log>>,
 }
 
 // === impl Scene ===
@@ -66,6 +72,7 @@ impl Scene {
             again: Cell::new(0),
             lost: Cell::new(0),
             doubled: Cell::new(0),
+            logs: RefCell::default(),
         };
         scene.set();
         scene
@@ -76,7 +83,9 @@ impl Scene {
         self.set.set(self.set.get() + 1);
         let store = format!("[store]\nurl = \"{}\"\n", self.url(self.server.port()));
         let worker = format!("[worker]\nlease_s = {}\nheartbeat_s = 1\n", self.lease_s);
-        self.workspace.write("tribunal.toml", &format!("{store}{worker}"));
+        // Workers say which verdicts the store has acknowledged.
+        let log = "[log]\nlevel = \"debug\"\nformat = \"json\"\n";
+        self.workspace.write("tribunal.toml", &format!("{store}{worker}{log}"));
         let submit = ["submit", "--rubric", "rubric.json", "--submission", "submission"];
         let base_url = match &self.judge {
             Judge::Sim => &self.sim.base_url,
@@ -106,6 +115,13 @@ impl Scene {
         self.server.try_sql(&format!("SET search_path = {}; {sql}", self.schema()))
     }
 
+    /// As [`Scene::sql`], at a moment when nobody claims; the last line of what it prints.
+    pub(crate) fn unclaimed(&self, sql: &str) -> String {
+        let alone = "SELECT pg_advisory_xact_lock('runs'::regclass::oid::int, 1)";
+        let said = self.sql(&format!("BEGIN; {alone}; {sql}; COMMIT"));
+        said.lines().last().unwrap_or_default().to_owned()
+    }
+
     /// A worker's command.
     pub(crate) fn work(&self) -> std::process::Command {
         let concurrency = CONCURRENCY.to_string();
@@ -114,7 +130,14 @@ impl Scene {
     }
 
     pub(crate) fn worker(&self) -> Running {
-        Running::start(self.work())
+        self.start(self.work())
+    }
+
+    /// Starts a worker's command, and keeps what it says.
+    pub(crate) fn start(&self, work: std::process::Command) -> Running {
+        let worker = Running::start(work);
+        self.logs.borrow_mut().push(worker.log());
+        worker
     }
 
     pub(crate) fn workers(&self, count: usize) -> Vec<Running> {
@@ -124,7 +147,7 @@ impl Scene {
     /// A command that reaches the store by another port.
     pub(crate) fn by(&self, port: u16, mut command: std::process::Command) -> Running {
         command.args(["--store", &self.url(port)]);
-        Running::start(command)
+        self.start(command)
     }
 
     pub(crate) fn done(&self) -> u64 {
@@ -137,6 +160,20 @@ impl Scene {
         wait_until("the judge is asked", || {
             self.sim.requests() >= before + more || running.iter_mut().all(Running::has_ended)
         });
+    }
+
+    /// Has the fault come, once or as often as is asked for, each time to another run, and checks what must
+    /// hold. `once` says how often it came.
+    pub(crate) fn repeat(mut self, fault: &str, mut once: impl FnMut(&mut Scene) -> u64) {
+        let mut came = 0;
+        for time in 0..times() {
+            if time > 0 {
+                self.set();
+            }
+            came += once(&mut self);
+            self.check(fault, 0);
+        }
+        self.row(fault, came);
     }
 
     /// What holds after every fault: each task has its one verdict or is one of the `dead`, nothing is
@@ -161,12 +198,34 @@ impl Scene {
         let beyond = "SELECT count(*) FROM tasks \
                       WHERE failures > 6 OR ended_leases > 3 OR dead_workers > 10";
         assert_eq!(self.sql(beyond), "0", "{fault}: the caps hold");
+        self.check_acknowledged(fault);
         assert_exit(&self.workspace.run(&["store", "check"]), 0);
         self.lost.set(self.lost.get() + lost);
         self.doubled.set(self.doubled.get() + doubled);
         if matches!(self.judge, Judge::Sim) {
             self.check_results(fault, &status["run"]);
         }
+    }
+
+    /// Every verdict that a worker was told is stored is stored, whatever became of the worker.
+    #[track_caller]
+    fn check_acknowledged(&self, fault: &str) {
+        let field = |line: &serde_json::Value, name: &str| line["fields"][name].to_string();
+        let acknowledged: BTreeSet<String> = self
+            .logs
+            .take()
+            .iter()
+            .flat_map(|log| log.lines())
+            // One that was killed may have been within a line.
+            .filter_map(|line| serde_json::from_str(&line).ok())
+            .filter(|line: &serde_json::Value| line["fields"]["message"] == "verdict acknowledged")
+            .map(|line| format!("{} {}", field(&line, "position"), field(&line, "sample")))
+            .collect();
+        assert!(!acknowledged.is_empty(), "{fault}: no worker said anything");
+        let stored = self.sql("SELECT position || ' ' || sample FROM verdicts");
+        let stored: BTreeSet<String> = stored.lines().map(str::to_owned).collect();
+        let gone: Vec<&String> = acknowledged.difference(&stored).collect();
+        assert!(gone.is_empty(), "{fault}: acknowledged and not stored: {gone:?}");
     }
 
     /// The results are those of an undisturbed run on another engine, to the byte.

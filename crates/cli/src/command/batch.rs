@@ -110,16 +110,11 @@ pub(crate) async fn run(args: BatchArgs, context: &Context) -> anyhow::Result<Ex
     let (shutdown, signalled) = engine::on_signals(config.worker.grace)?;
     let store = engine::open_store(&config).await?;
     let budget = args.budget.undivided();
-    let begun = batch::begin(&jobs, &config, &judge, &budget, &store).await?;
+    let begun = batch::begin(&jobs, &config, &judge, &budget, &args.share, &store).await?;
     let id = batch::id(&jobs, &begun);
     let out = args.out.clone().unwrap_or_else(|| Path::new("tribunal-out").join(id.as_str()));
     check_writable(&out)?;
     let runs: Vec<RunId> = unique(&begun);
-    if let Some(weight) = args.share.weight {
-        for run in &runs {
-            store.set_weight(run, weight).await?;
-        }
-    }
     let mut purse = args.budget.limits().map(|budget| Purse::new(budget, runs.clone()));
     if let Some(purse) = &mut purse {
         purse.divide(&store).await?;

@@ -95,16 +95,13 @@ pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Ex
     let store = engine::open_store(&config).await?;
     let draft = prepare::draft(&inputs, &config, &panel, &store).await?;
     let fresh = inputs.options.fresh;
-    let (prepared, left) = prepare::start(draft, &panel, &budget, fresh, &store).await?;
+    let (prepared, left) = prepare::start(draft, &panel, &budget, &share, fresh, &store).await?;
     if let Some(calibration) = &calibration {
         calibration::check(calibration, &prepared.spec)?;
     }
     let run = prepared.record.run.id.clone();
     let out = out.unwrap_or_else(|| collect::default_out(&run));
     check_writable(&out)?;
-    if let Some(weight) = share.weight {
-        store.set_weight(&run, weight).await?;
-    }
     if prepared.record.state == RunState::Paused {
         store.control(&run, RunState::Active, "").await?;
     }

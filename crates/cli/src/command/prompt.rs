@@ -23,7 +23,7 @@ use tribunal_worker::{
 };
 
 use crate::{
-    args::{InputArgs, JudgeArgs, RateArgs},
+    args::{InputArgs, JudgeArgs, RateArgs, ShareArgs},
     budget::BudgetArgs,
     command::Context,
     engine,
@@ -207,8 +207,8 @@ async fn render(
     // A run like any other, in a store that ends with this command.
     let store: Arc<dyn Store> = Arc::new(ModelStore::new(Arc::new(SystemClock)));
     let panel = Panel::of(judge.clone());
-    let prepared =
-        prepare::prepare(inputs, &config, &panel, &BudgetArgs::default(), &store).await?;
+    let (budget, share) = (BudgetArgs::default(), ShareArgs::default());
+    let prepared = prepare::prepare(inputs, &config, &panel, &budget, &share, &store).await?;
     let spec = prepared.spec;
 
     let parsed = Rubric::parse(&spec.rubric.name, &store.blob(spec.rubric.hash).await?)?;

@@ -2,7 +2,7 @@
 //!
 //! Owns the command and its document. Reads the store, changes nothing.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
 
 use clap::Args;
 use comfy_table::{Table, presets::NOTHING};
@@ -53,6 +53,8 @@ struct RunStatus {
     simulated: bool,
     /// Its share against other runs.
     weight: u32,
+    /// How many of its leaves may be in work at once; null for any number.
+    max_in_flight: Option<u32>,
     /// All leaves.
     leaves: u64,
     /// Waiting.
@@ -167,6 +169,7 @@ async fn status(
         model: record.run.model,
         simulated: record.run.simulated || totals.any_simulated,
         weight: record.weight.get(),
+        max_in_flight: record.max_in_flight.map(NonZeroU32::get),
         leaves: progress.leaves,
         pending: progress.pending,
         posted: progress.posted,
@@ -213,7 +216,7 @@ fn render(document: &StatusDocument) -> String {
             format!("{}{simulated}", run.model),
             run.weight.to_string(),
             format!("{}/{}", run.done, run.leaves),
-            run.leased.to_string(),
+            run.max_in_flight.map_or(run.leased.to_string(), |cap| format!("{}/{cap}", run.leased)),
             run.pending.to_string(),
             run.dead.to_string(),
             run.ungraded.values().sum::<u64>().to_string(),

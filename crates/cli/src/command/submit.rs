@@ -61,11 +61,9 @@ pub(crate) async fn run(args: SubmitArgs, context: &Context) -> anyhow::Result<E
     );
     panel.check_budget(&args.budget)?;
     let store = engine::open_store(&config).await?;
-    let prepared = prepare::prepare(&args.inputs, &config, &panel, &args.budget, &store).await?;
+    let SubmitArgs { inputs, budget, share, .. } = &args;
+    let prepared = prepare::prepare(inputs, &config, &panel, budget, share, &store).await?;
     let run = prepared.record.run.id;
-    if let Some(weight) = args.share.weight {
-        store.set_weight(&run, weight).await?;
-    }
     let leaves = progress_of_leaves(&*store, &run).await?.leaves;
     store.close().await?;
     if context.json {

@@ -1,5 +1,7 @@
 //! Rules of fairness between runs.
 
+use std::num::NonZeroU32;
+
 use super::*;
 use crate::share::Weight;
 
@@ -102,4 +104,56 @@ pub async fn shares_settle_with_what_was_used(engine: &dyn Engine) {
     let given_back = bench.claim_one().await;
     bench.release(&given_back).await;
     assert_eq!(bench.claim_one().await.run, given_back.run);
+}
+
+async fn cap(bench: &Bench, run: u8, cap: u32) {
+    let done = bench.store.set_max_in_flight(&run_id(run), NonZeroU32::new(cap)).await;
+    done.expect("cap");
+}
+
+/// A run has no more tasks leased than its cap, whoever asks and for whatever run. What has ended,
+/// come back or is done makes room; what was leased before stays leased.
+pub async fn a_cap_holds_over_all_workers(engine: &dyn Engine) {
+    let bench = Bench::with_tasks(engine, 100).await;
+    cap(&bench, 1, 5).await;
+    let record = bench.store.run(&run_id(1)).await.expect("run");
+    assert_eq!(record.max_in_flight, NonZeroU32::new(5));
+    let claim = async |number, slots, only: Option<&RunId>| {
+        bench.store.claim(worker(number), slots, TTL, only).await.expect("claim")
+    };
+    let first = claim(1, 3, None).await;
+    assert_eq!(first.len(), 3);
+    assert_eq!(claim(2, 10, Some(&run_id(1))).await.len(), 2);
+    assert_eq!(claim(3, 10, None).await.len(), 0);
+    // One of each: done, given back, failed.
+    bench.complete(&first[0], graded(1.0)).await;
+    bench.release(&first[1]).await;
+    bench.fail(&first[2], FailureClass::Transient, Some(1_000)).await;
+    assert_eq!(claim(3, 10, None).await.len(), 3);
+    // All leases end, and none of them counts.
+    bench.clock.advance(TTL.as_millis() as i64);
+    assert_eq!(claim(4, 10, None).await.len(), 5);
+    cap(&bench, 1, 2).await;
+    assert_eq!(claim(4, 10, None).await.len(), 0);
+    assert_eq!(bench.progress().await.leased, 5, "a lower cap takes nothing back");
+    cap(&bench, 1, 0).await;
+    assert_eq!(claim(4, 10, None).await.len(), 10, "and without a cap there is none");
+}
+
+/// A run at its cap leaves the slots to others, and is neither owed them nor held up by that: while it
+/// has room it gets its share again.
+pub async fn a_capped_run_keeps_its_share(engine: &dyn Engine) {
+    let bench = Bench::with_tasks(engine, 1_000).await;
+    bench.add_run(2, (0..1_000).map(task)).await;
+    bench.add_run(3, (0..1_000).map(task)).await;
+    cap(&bench, 1, 4).await;
+    let claimed = async |slots| {
+        let claims = bench.claim(slots).await;
+        [1, 2, 3].map(|run| claims.iter().filter(|claim| claim.run == run_id(run)).count())
+    };
+    assert_eq!(claimed(24).await, [4, 10, 10]);
+    assert_eq!(claimed(200).await, [0, 100, 100]);
+    cap(&bench, 1, 1_000).await;
+    let [first, second, third] = claimed(60).await;
+    assert!((19..=21).contains(&first), "{first}, {second} and {third} of 60");
 }

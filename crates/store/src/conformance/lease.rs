@@ -149,3 +149,20 @@ pub async fn the_clock_may_step(engine: &dyn Engine) {
     assert_eq!(bench.complete(&fourth, graded(1.0)).await, CompleteOutcome::Stored);
     assert_eq!(bench.counts().await, [0, 0, 2, 0, 0]);
 }
+
+/// A wait that begins in the future was set by a clock that has been set back since: it is over. Nobody
+/// waits for as long as the step was.
+pub async fn a_wait_does_not_outlast_a_step_back(engine: &dyn Engine) {
+    let bench = Bench::with_tasks(engine, 2).await;
+    for claim in bench.claim(2).await {
+        bench.fail(&claim, FailureClass::Transient, Some(60_000)).await;
+    }
+    bench.clock.advance(59_000);
+    assert!(bench.claim(2).await.is_empty());
+    assert_eq!(bench.progress().await.next_in_ms, Some(1_000));
+    bench.clock.advance(-59_000);
+    assert!(bench.claim(2).await.is_empty(), "a wait of a minute is none of an hour");
+    bench.clock.advance(-1);
+    assert_eq!(bench.progress().await.next_in_ms, Some(0));
+    assert_eq!(bench.claim(2).await.len(), 2);
+}

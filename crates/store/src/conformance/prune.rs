@@ -90,3 +90,51 @@ pub async fn blobs_of_a_run_in_the_making_stay(engine: &dyn Engine) {
     let pruned = bench.store.prune(&run_id(3)).await.expect("prune");
     assert_eq!(pruned.blobs, 2);
 }
+
+/// A vacuum gives room back and changes nothing else, in whatever state tasks are: what was put twice is
+/// there once, what is live is there.
+pub async fn a_vacuum_loses_nothing(engine: &dyn Engine) {
+    let bench = Bench::new(engine).await;
+    let random = |seed: u8| {
+        (0..2_000_u32)
+            .flat_map(move |n| *BlobHash::of(&[&[seed][..], &n.to_le_bytes()].concat()).as_bytes())
+    };
+    let [both, own, other] = [1, 2, 3].map(|seed| random(seed).collect::<Vec<u8>>());
+    add_run_naming(&bench, 1, &[&both, &own]).await;
+    for claim in bench.claim(3).await {
+        bench.complete(&claim, graded(1.0)).await;
+    }
+    let spec = add_run_naming(&bench, 2, &[&both, &other]).await;
+    let claims = bench.claim(2).await;
+    bench.complete(&claims[0], graded(0.5)).await;
+    let read = async || {
+        let run = &run_id(2);
+        let verdicts = bench.store.verdicts(run, None, 10).await.expect("verdicts");
+        let attempts = bench.store.attempts(run, 0, 0).await.expect("attempts");
+        let progress = bench.store.progress(run).await.expect("progress");
+        format!("{verdicts:?} {attempts:?} {progress:?}")
+    };
+    let before = read().await;
+    bench.store.prune(&run_id(1)).await.expect("prune");
+    for full in [false, true] {
+        bench.store.vacuum(full).await.expect("vacuum");
+        assert_eq!(read().await, before);
+        for kept in [&both, &other] {
+            let blob = bench.store.blob(BlobHash::of(kept)).await.expect("kept");
+            assert_eq!(&blob[..], &kept[..]);
+        }
+        bench.store.blob(spec).await.expect("the spec is kept");
+        let gone = bench.store.blob(BlobHash::of(&own)).await;
+        assert!(matches!(gone, Err(StoreError::Blob { what: "missing", .. })));
+        let again = bench.store.put_blobs(vec![both.clone()]).await.expect("put");
+        assert_eq!(again, [BlobHash::of(&both)]);
+    }
+    // The lease of before is the lease of now, and the last task is there to be claimed.
+    assert_eq!(bench.complete(&claims[1], graded(0.5)).await, CompleteOutcome::Stored);
+    let last = bench.claim_one().await;
+    assert_eq!(bench.complete(&last, graded(0.5)).await, CompleteOutcome::Stored);
+    // Ends what was put above, so that nobody is in the middle of putting blobs.
+    add_run_naming(&bench, 3, &[]).await;
+    let pruned = bench.store.prune(&run_id(2)).await.expect("prune");
+    assert_eq!((pruned.verdicts, pruned.blobs), (3, 3), "its spec, and each file once");
+}

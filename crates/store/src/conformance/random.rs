@@ -4,6 +4,8 @@
 //! somebody else's lease. After every step the answers agree, and in the end everything that can
 //! be read. Leases are random in each store: they are known by the order of their claims.
 
+use std::num::NonZeroU32;
+
 use proptest::{prelude::*, test_runner::TestRunner};
 
 use tribunal_core::BatchId;
@@ -35,6 +37,7 @@ enum Step {
     Control { run: u8, state: RunState },
     Retry { run: u8, classes: Vec<FailureClass> },
     Weight { run: u8, weight: u32 },
+    Cap { run: u8, cap: Option<u32> },
     Budget { run: u8, more: u64 },
     Reserve { claims: Vec<usize>, tokens: u64 },
     Settle { which: Vec<usize>, quarters: u64 },
@@ -56,6 +59,7 @@ struct Pair {
     reservations: Vec<Reservation>,
     /// The budgets in tokens. They only grow.
     budgets: [u64; RUNS as usize],
+    caps: [Option<NonZeroU32>; RUNS as usize],
     /// Tasks whose verdict was acknowledged and not put back since.
     acknowledged: std::collections::BTreeSet<(u8, u32, u32)>,
 }
@@ -107,6 +111,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0_usize..5).prop_map(|limit| Step::Reap { limit }),
         1 => (run.clone(), state).prop_map(|(run, state)| Step::Control { run, state }),
         1 => (run.clone(), 1_u32..5).prop_map(|(run, weight)| Step::Weight { run, weight }),
+        2 => (run.clone(), prop::option::weighted(0.8, 1_u32..5))
+            .prop_map(|(run, cap)| Step::Cap { run, cap }),
         3 => claims().prop_map(|claims| Step::Post { claims }),
         2 => (run.clone(), prop::collection::vec(0_u32..12, 1..6))
             .prop_map(|(run, positions)| Step::Answer { run, positions }),
@@ -131,6 +137,7 @@ async fn check(engine: &dyn Engine, steps: Vec<Step>) {
         claims: Vec::new(),
         reservations: Vec::new(),
         budgets: [0; RUNS as usize],
+        caps: [None; RUNS as usize],
         acknowledged: Default::default(),
     };
     for run in 0..RUNS {
@@ -181,6 +188,13 @@ impl Pair {
                 };
                 assert_eq!(seen(&ours), seen(&theirs), "step {number}");
                 assert!(ours.len() <= *slots);
+                for run in 0..RUNS {
+                    let claimed = ours.iter().any(|claim| claim.run == run_id(run));
+                    if let (true, Some(cap)) = (claimed, self.caps[usize::from(run)]) {
+                        let leased = engine.progress(&run_id(run)).await.expect("progress").leased;
+                        assert!(leased <= u64::from(cap.get()), "step {number}: {leased} of {cap}");
+                    }
+                }
                 self.claims.extend(ours.into_iter().zip(theirs));
             }
             Step::Heartbeat { claims, ttl_s } => {
@@ -242,6 +256,13 @@ impl Pair {
                 let expected = model.retry(&run_id(*run), classes).await.expect("retry");
                 assert_eq!(back, expected, "step {number}");
                 self.forget_ungraded(*run).await;
+            }
+            Step::Cap { run, cap } => {
+                let cap = cap.and_then(NonZeroU32::new);
+                self.caps[usize::from(*run)] = cap;
+                for store in [&*engine, model] {
+                    store.set_max_in_flight(&run_id(*run), cap).await.expect("cap");
+                }
             }
             Step::Weight { run, weight } => {
                 let weight = Weight::new(*weight).expect("a weight");
@@ -337,6 +358,7 @@ impl Pair {
                 if pruned.is_ok() {
                     self.acknowledged.retain(|(run, _, _)| run != number);
                     self.budgets[usize::from(*number)] = 0;
+                    self.caps[usize::from(*number)] = None;
                     for store in [&*engine, model] {
                         store.create_run(random_run(*number)).await.expect("create");
                     }

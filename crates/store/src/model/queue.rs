@@ -51,8 +51,11 @@ pub(super) struct Task {
 /// Where a task stands.
 pub(super) enum State {
     Ready,
-    /// Not before this time.
-    Waiting(i64),
+    /// Not before `until`, unless the clock is set back to before `from`.
+    Waiting {
+        from: i64,
+        until: i64,
+    },
     /// Until its batch has a reply for it, or ends.
     Posted,
     Leased {
@@ -136,12 +139,13 @@ impl Run {
             };
             match &task.state {
                 State::Ready => waits(now),
-                State::Waiting(run_at) => waits(*run_at),
+                State::Waiting { from, .. } if *from > now => waits(now),
+                State::Waiting { until, .. } => waits(*until),
                 _ => {}
             }
             progress.posted += u64::from(matches!(task.state, State::Posted));
             *match &task.state {
-                State::Ready | State::Waiting(_) | State::Posted => &mut progress.pending,
+                State::Ready | State::Waiting { .. } | State::Posted => &mut progress.pending,
                 State::Leased { .. } => &mut progress.leased,
                 State::Done { .. } => &mut progress.done,
                 State::Dead => &mut progress.dead,
@@ -171,7 +175,12 @@ impl Run {
     /// Whether it has tasks that may be claimed, be it that they wait for another run's verdict.
     pub(super) fn is_contending(&self) -> bool {
         let ready = |task: &Task| matches!(task.state, State::Ready);
-        self.record.state == RunState::Active && self.tasks.values().any(ready)
+        let leased = |task: &&Task| matches!(task.state, State::Leased { .. });
+        let room = self
+            .record
+            .max_in_flight
+            .is_none_or(|cap| self.tasks.values().filter(leased).count() < cap.get() as usize);
+        self.record.state == RunState::Active && room && self.tasks.values().any(ready)
     }
 }
 
@@ -220,7 +229,7 @@ impl Task {
     pub(super) fn missing(&self) -> Option<UngradedReason> {
         match &self.state {
             State::Done { .. } => None,
-            State::Ready | State::Waiting(_) | State::Posted | State::Leased { .. } => {
+            State::Ready | State::Waiting { .. } | State::Posted | State::Leased { .. } => {
                 Some(UngradedReason::Pending)
             }
             State::Dead => {
@@ -243,7 +252,7 @@ impl Task {
                 .outcome
                 .ungraded()
                 .is_some_and(|reason| any || classes.iter().any(|class| class.leads_to(reason))),
-            State::Ready | State::Waiting(_) | State::Posted | State::Leased { .. } => false,
+            State::Ready | State::Waiting { .. } | State::Posted | State::Leased { .. } => false,
         }
     }
 }
@@ -284,11 +293,14 @@ impl Tables {
         ended.len() as u64
     }
 
-    /// Makes tasks ready whose wait is over. They stay so if the clock steps back.
+    /// Makes tasks ready whose wait is over, or has begun in the future: then the clock was set back.
+    /// They stay so if it steps back later.
     pub(super) fn promote(&mut self, now: i64) {
         for task in self.runs.iter_mut().flat_map(|run| run.tasks.values_mut()) {
             match task.state {
-                State::Waiting(run_at) if run_at <= now => task.state = State::Ready,
+                State::Waiting { from, until } if until <= now || from > now => {
+                    task.state = State::Ready;
+                }
                 _ => {}
             }
         }

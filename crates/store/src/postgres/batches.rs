@@ -54,7 +54,7 @@ impl Batches for PostgresStore {
         let now = self.now();
         let pack = |posting| {
             let Posting { question, .. } = &posting;
-            let question = self.packed(question)?;
+            let question = record::pack(question, &self.name)?;
             Ok(Posting { question, ..posting })
         };
         let postings = postings.into_iter().map(pack).collect::<Result<Vec<_>, StoreError>>()?;
@@ -89,25 +89,15 @@ impl Batches for PostgresStore {
     }
 
     async fn answer(&self, batch: BatchId, replies: Vec<BatchReply>) -> Result<u64, StoreError> {
-        let pack =
-            |reply: BatchReply| Ok(BatchReply { reply: self.packed(&reply.reply)?, ..reply });
+        let pack = |reply: BatchReply| {
+            Ok(BatchReply { reply: record::pack(&reply.reply, &self.name)?, ..reply })
+        };
         let replies = replies.into_iter().map(pack).collect::<Result<Vec<_>, StoreError>>()?;
         call!(self, conn => answer(conn, batch, &replies))
     }
 
     async fn end_batch(&self, batch: BatchId) -> Result<u64, StoreError> {
         call!(self, conn => end(conn, batch))
-    }
-}
-
-// === impl PostgresStore ===
-
-impl PostgresStore {
-    fn packed(&self, bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
-        record::compress(bytes).map_err(|error| StoreError::Engine {
-            store: self.name.clone(),
-            reason: format!("a question or reply cannot be compressed: {error}"),
-        })
     }
 }
 
@@ -266,7 +256,7 @@ async fn end(conn: &mut PgConnection, batch: BatchId) -> Result<u64, sqlx::Error
 /// Lets tasks of a run that are ready wait again for what was posted for them.
 pub(super) async fn wait_on(conn: &mut PgConnection, run: i64) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "UPDATE tasks t SET state = 1, run_at = $2 FROM postings p \
+        "UPDATE tasks t SET state = 1, run_at = $2, waits_from = NULL FROM postings p \
          WHERE t.run = $1 AND t.state = 0 AND p.run = $1 AND p.position = t.position \
              AND p.sample = t.sample AND p.reply IS NULL",
     )

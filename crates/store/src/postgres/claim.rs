@@ -21,7 +21,7 @@ use super::{
     text,
 };
 use crate::{
-    ready::ReadyRun,
+    ready::{self, ReadyRun},
     row::{damaged, named},
     share::Weight,
     store::Claim,
@@ -39,7 +39,8 @@ const REAPED: i64 = 1024;
 /// A claim, and the verdict that it can take over: where it stands and the compressed bytes.
 pub(super) type Claimed = (Claim, Option<(RunId, Vec<u8>)>);
 
-/// Counts what runs owe since the last claim, and makes tasks ready whose wait is over.
+/// Counts what runs owe since the last claim, and makes tasks ready whose wait is over, or has begun in
+/// the future: then the server's clock was set back.
 const PREPARE: &str = concat!(
     "WITH counted AS (DELETE FROM settlements RETURNING run, owed), \
      owed AS ( \
@@ -47,9 +48,11 @@ const PREPARE: &str = concat!(
          FROM (SELECT run, sum(owed) AS owed FROM counted GROUP BY run) c \
          WHERE runs.seq = c.run), \
      over AS MATERIALIZED ( \
-         SELECT run, position, sample FROM tasks WHERE state = 1 AND run_at <= ",
+         SELECT run, position, sample FROM tasks WHERE state = 1 AND (run_at <= ",
     now!(),
-    " ORDER BY run, position, sample FOR UPDATE SKIP LOCKED) \
+    " OR waits_from > ",
+    now!(),
+    ") ORDER BY run, position, sample FOR UPDATE SKIP LOCKED) \
      UPDATE tasks t SET state = 0, run_at = NULL FROM over o \
      WHERE t.run = o.run AND t.position = o.position AND t.sample = o.sample AND t.state = 1"
 );
@@ -65,7 +68,9 @@ const READY: &str = "WITH RECURSIVE hop (run) AS ( \
      SELECT s.virtual_time, (SELECT count(*) > 1 FROM (SELECT 1 FROM runs WHERE NOT pruned LIMIT 2) n), \
          r.seq, r.id, r.virtual_time, r.weight, r.contending, r.reuse, \
          coalesce(r.budget_micro_usd, r.budget_tokens) IS NOT NULL, r.via, \
-         EXISTS (SELECT 1 FROM postings) \
+         EXISTS (SELECT 1 FROM postings), \
+         r.max_in_flight, CASE WHEN r.max_in_flight IS NULL THEN 0 ELSE \
+             (SELECT count(*) FROM tasks t WHERE t.state = 2 AND t.run = r.seq) END \
      FROM shares s LEFT JOIN (hop JOIN runs r ON r.seq = hop.run AND r.state = 'active') ON true \
      ORDER BY r.seq";
 
@@ -178,7 +183,7 @@ impl<'c> Picker<'c> {
             rows.iter().filter(there).map(ready_run).collect();
         let mut runs = runs?;
         // Who had nothing to claim starts level: neither behind, nor owed what it did not use.
-        for run in runs.iter_mut().filter(|run| !run.stored.1) {
+        for run in runs.iter_mut().filter(|run| run.joins_in()) {
             run.virtual_time = run.virtual_time.max(virtual_time);
         }
         // One more than is wanted tells whether the run is ready still.
@@ -191,8 +196,9 @@ impl<'c> Picker<'c> {
     async fn pick(&mut self, slots: usize, only: Option<i64>) -> Result<Vec<Pick>, sqlx::Error> {
         let named = |run: &ReadyRun<Candidate>| only.is_none_or(|only| run.seq == only);
         // No more runs than slots have their turn, but for those that wait for others.
-        let mut first: Vec<usize> =
-            (0..self.runs.len()).filter(|at| named(&self.runs[*at])).collect();
+        let mut first: Vec<usize> = (0..self.runs.len())
+            .filter(|at| named(&self.runs[*at]) && self.runs[*at].is_ready())
+            .collect();
         first.sort_by_key(|at| self.runs[*at].virtual_time);
         first.truncate(slots);
         self.fill(&first).await?;
@@ -209,8 +215,7 @@ impl<'c> Picker<'c> {
             };
             let run = &mut self.runs[at];
             self.asked.insert(candidate.task.content_key, run.seq);
-            run.virtual_time += run.weight.charge(candidate.task.estimated_tokens);
-            run.claimed = true;
+            run.charge(&candidate.task);
             picks.push(Pick { run: at, lease: LeaseId::from_bytes(rand::random()), candidate });
         }
         self.advance().await?;
@@ -434,5 +439,6 @@ fn ready_run(row: &PgRow) -> Result<ReadyRun<Candidate>, sqlx::Error> {
         candidates: VecDeque::new(),
         read_to: [-1; 4],
         more: true,
+        room: ready::room(row.try_get(11)?, row.try_get(12)?),
     })
 }

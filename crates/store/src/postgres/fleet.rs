@@ -3,18 +3,13 @@
 //! Owns the statements; joining and leaving are `worker`'s.
 
 use async_trait::async_trait;
-use sqlx::{PgConnection, Row, postgres::PgRow};
+use sqlx::{PgConnection, Row};
 use tribunal_core::WorkerId;
 
-use super::{
-    PostgresStore,
-    call::{call, number},
-    schema::now,
-};
+use super::{PostgresStore, call::call, schema::now};
 use crate::{
     error::StoreError,
-    fleet::{Fleet, WorkerRecord, length},
-    row::damaged,
+    fleet::{self, Fleet, WorkerRecord},
 };
 
 #[async_trait]
@@ -67,23 +62,7 @@ async fn workers(
     .bind(now)
     .fetch_all(conn)
     .await?;
-    rows.iter().map(record).collect()
-}
-
-fn record(row: &PgRow) -> Result<WorkerRecord, sqlx::Error> {
-    let (joined, seen, now): (i64, i64, i64) = (row.try_get(4)?, row.try_get(5)?, row.try_get(9)?);
-    Ok(WorkerRecord {
-        id: WorkerId::from_slice(row.try_get(0)?).ok_or_else(|| damaged("worker"))?,
-        host: row.try_get(1)?,
-        pid: row.try_get(2)?,
-        version: row.try_get(3)?,
-        joined_ms: joined,
-        silent_ms: length(now - seen),
-        worked_ms: length(seen - joined),
-        in_flight: number(row, 8)?,
-        done: number(row, 6)?,
-        draining: row.try_get(7)?,
-    })
+    rows.iter().map(|row| fleet::worker(row, row.try_get(9)?)).collect()
 }
 
 async fn drain(conn: &mut PgConnection, worker: WorkerId) -> Result<bool, sqlx::Error> {

@@ -233,7 +233,7 @@ pub(super) async fn post(
             now!(),
             " WHERE h.run_state <> 'cancelled' FOR SHARE OF b), \
              moved AS ( \
-                 UPDATE tasks t SET state = 1, run_at = $29, turn = 0, ended_leases = 0, \
+                 UPDATE tasks t SET state = 1, run_at = $29, waits_from = NULL, turn = 0, ended_leases = 0, \
                      dead_workers = 0, first_claim_ms = NULL, lease = NULL, lease_end = NULL, \
                      worker = NULL \
                  FROM fit h WHERE ",
@@ -298,6 +298,9 @@ pub(super) async fn fail(
                      run_at = CASE WHEN h.run_state <> 'cancelled' AND h.wait > 0 THEN ",
             now!(),
             " + h.wait END, \
+                     waits_from = CASE WHEN h.wait > 0 THEN ",
+            now!(),
+            " END, \
                      reason = CASE WHEN h.run_state = 'cancelled' THEN 'cancelled' \
                          WHEN h.wait IS NULL THEN h.new_reason END, \
                      failures = least(t.failures + h.new_charge, 4294967295), \

@@ -3,6 +3,8 @@
 //! Owns the queries. Each is one statement, so that what it shows was true at one moment, and no
 //! snapshot is held between two of them; none reads a verdict's record unless it is asked for.
 
+use std::num::NonZeroU32;
+
 use sqlx::{AssertSqlSafe, PgConnection, Row, postgres::PgRow};
 use tribunal_core::{
     Attempt, BlobHash, CallKind, FailureClass, Outcome, RunId, RunState, UngradedReason, Usage,
@@ -39,7 +41,7 @@ pub(super) async fn runs(
 ) -> Result<Vec<RunRecord>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT id, inputs, generation, spec, judge, model, simulated, state, reason, weight, \
-             created_ms, reuse, via \
+             created_ms, reuse, via, max_in_flight \
          FROM runs WHERE NOT pruned AND ($1::bigint IS NULL OR seq = $1) ORDER BY seq DESC",
     )
     .bind(seq)
@@ -67,6 +69,9 @@ fn run_record(row: &PgRow) -> Result<RunRecord, sqlx::Error> {
         weight: weight.ok_or_else(|| damaged("weight"))?,
         via: named(row, 12, Via::from_name)?,
         created_ms: row.try_get(10)?,
+        max_in_flight: row
+            .try_get::<Option<i64>, _>(13)?
+            .and_then(|cap| NonZeroU32::new(u32::try_from(cap).ok()?)),
     })
 }
 
@@ -202,7 +207,9 @@ pub(super) async fn progress(
     now: Option<i64>,
 ) -> Result<Progress, sqlx::Error> {
     let rows = sqlx::query(concat!(
-        "SELECT state::bigint, reason, count(*), min(run_at) - ",
+        "SELECT state::bigint, reason, count(*), min(CASE WHEN waits_from > ",
+        now!(),
+        " THEN 0 ELSE run_at END) - ",
         now!(),
         ", run_at IS NOT DISTINCT FROM $3 \
          FROM tasks WHERE run = $2 GROUP BY state, reason, run_at IS NOT DISTINCT FROM $3"

@@ -2,6 +2,8 @@
 //!
 //! Owns the statements that create, enqueue, pause, cancel and retry.
 
+use std::num::NonZeroU32;
+
 use sqlx::{Connection, PgConnection};
 use tribunal_core::{FailureClass, LeafTask, RunState, UngradedReason};
 
@@ -175,6 +177,20 @@ pub(super) async fn set_weight(
     sqlx::query("UPDATE runs SET weight = $2 WHERE seq = $1")
         .bind(run)
         .bind(i64::from(weight.get()))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Sets or lifts a run's cap.
+pub(super) async fn set_max_in_flight(
+    conn: &mut PgConnection,
+    run: i64,
+    cap: Option<NonZeroU32>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE runs SET max_in_flight = $2 WHERE seq = $1")
+        .bind(run)
+        .bind(cap.map(|cap| i64::from(cap.get())))
         .execute(conn)
         .await?;
     Ok(())

@@ -9,11 +9,11 @@ pub(super) const VERSION: i64 = STEPS.len() as i64;
 
 /// The oldest format whose tribunal may still work on tables of this version: a step that only
 /// adds what older workers need not know leaves it as it is.
-pub(super) const WORKS_WITH: i64 = 2;
+pub(super) const WORKS_WITH: i64 = 3;
 
 /// What leads from each version to the next, from an empty schema on. A step that was published
 /// never changes.
-pub(super) const STEPS: [&str; 2] = [TABLES, BATCHES];
+pub(super) const STEPS: [&str; 4] = [TABLES, BATCHES, CAPS, WAITS];
 
 /// The `run_at` of a task that waits for a batch's reply.
 pub(super) const POSTED: i64 = i64::MAX;
@@ -295,4 +295,16 @@ CREATE TABLE postings (
 ALTER TABLE postings ALTER COLUMN question SET STORAGE EXTERNAL;
 ALTER TABLE postings ALTER COLUMN reply SET STORAGE EXTERNAL;
 CREATE INDEX postings_open ON postings (batch) WHERE reply IS NULL;
+";
+
+/// Version 3: caps on the leases of a run. Older workers would pass them.
+const CAPS: &str = "
+ALTER TABLE runs ADD COLUMN max_in_flight BIGINT CHECK (max_in_flight > 0);
+";
+
+/// Version 4: when a task's wait began, so that one that a clock set before it was set back is known.
+/// Older workers wait for as long as the step was.
+const WAITS: &str = "
+ALTER TABLE tasks ADD COLUMN waits_from BIGINT;
+CREATE INDEX tasks_waiting_from ON tasks (waits_from) WHERE state = 1;
 ";

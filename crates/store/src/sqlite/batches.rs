@@ -94,7 +94,7 @@ impl Batches for SqliteStore {
             let Posting { run, position, sample, lease, batch, reservation, question, attempts } =
                 posting;
             let lease = self.lease(&run, position, sample, lease).await?;
-            let question = self.packed(&question)?;
+            let question = record::pack(&question, &self.name)?;
             items.push(NewPosting { lease, worker, batch, reservation, question, attempts });
         }
         match self.writer.send(Request::Post(items)).await? {
@@ -146,8 +146,9 @@ impl Batches for SqliteStore {
     }
 
     async fn answer(&self, batch: BatchId, replies: Vec<BatchReply>) -> Result<u64, StoreError> {
-        let pack =
-            |reply: BatchReply| Ok((reply.position, reply.sample, self.packed(&reply.reply)?));
+        let pack = |reply: BatchReply| {
+            Ok((reply.position, reply.sample, record::pack(&reply.reply, &self.name)?))
+        };
         let replies = replies.into_iter().map(pack).collect::<Result<_, StoreError>>()?;
         self.count(Request::Batch(Change::Answer { batch, replies })).await
     }
@@ -171,10 +172,6 @@ impl SqliteStore {
             reservation: row.reservation,
             reply: unpack(&row.reply)?,
         }))
-    }
-
-    fn packed(&self, bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
-        record::compress(bytes).map_err(|error| self.file_error(&error))
     }
 }
 

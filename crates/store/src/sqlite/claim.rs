@@ -21,7 +21,7 @@ use super::{
     schema,
 };
 use crate::{
-    ready::ReadyRun,
+    ready::{self, ReadyRun},
     row::{damaged, named},
     share::Weight,
 };
@@ -99,15 +99,18 @@ pub(super) async fn claim(
     Ok(claimed)
 }
 
-/// Makes tasks ready whose wait is over. They stay so if the clock steps back.
+/// Makes tasks ready whose wait is over, or has begun in the future: then the clock was set back. They
+/// stay so if it steps back later.
 async fn promote(conn: &mut SqliteConnection, now: i64) -> Result<(), sqlx::Error> {
-    sqlx::query(
+    // Each by its index; both in one would read all tasks.
+    for ready in [
         "UPDATE tasks INDEXED BY tasks_waiting SET state = 0, run_at = NULL \
          WHERE state = 1 AND run_at <= ?",
-    )
-    .bind(now)
-    .execute(conn)
-    .await?;
+        "UPDATE tasks INDEXED BY tasks_waiting_from SET state = 0, run_at = NULL \
+         WHERE state = 1 AND waits_from > ?",
+    ] {
+        sqlx::query(ready).bind(now).execute(&mut *conn).await?;
+    }
     Ok(())
 }
 
@@ -160,7 +163,9 @@ impl<'c> Picker<'c> {
                  FROM ready WHERE ready.run IS NOT NULL) \
              SELECT runs.seq, runs.id, runs.virtual_time, runs.weight, runs.contending, \
                  runs.reuse, coalesce(runs.budget_micro_usd, runs.budget_tokens) IS NOT NULL, \
-                 runs.via \
+                 runs.via, runs.max_in_flight, iif(runs.max_in_flight IS NULL, 0, \
+                     (SELECT count(*) FROM tasks INDEXED BY tasks_leased \
+                     WHERE tasks.state = 2 AND tasks.run = runs.seq)) \
              FROM ready \
              CROSS JOIN runs ON runs.seq = ready.run WHERE runs.state = 'active' \
              ORDER BY runs.seq",
@@ -175,7 +180,7 @@ impl<'c> Picker<'c> {
             .fetch_one(&mut *conn)
             .await?;
         // Who had nothing to claim starts level: neither behind, nor owed what it did not use.
-        for run in runs.iter_mut().filter(|run| !run.stored.1) {
+        for run in runs.iter_mut().filter(|run| run.joins_in()) {
             run.virtual_time = run.virtual_time.max(virtual_time);
         }
         Ok(Self {
@@ -214,8 +219,7 @@ impl<'c> Picker<'c> {
             let age = self.age(candidate.first_claim_ms);
             let run = &mut self.runs[at];
             self.asked.insert(candidate.task.content_key, run.seq);
-            run.virtual_time += run.weight.charge(candidate.task.estimated_tokens);
-            run.claimed = true;
+            run.charge(&candidate.task);
             picked.push(ClaimedTask {
                 lease: LeaseRef {
                     run: run.seq,
@@ -423,5 +427,6 @@ fn ready_run(row: &SqliteRow) -> Result<ReadyRun<Candidate>, sqlx::Error> {
         candidates: VecDeque::new(),
         read_to: [-1; 4],
         more: true,
+        room: ready::room(row.try_get(8)?, row.try_get(9)?),
     })
 }

@@ -3,7 +3,7 @@
 //! Owns the statements; joining and leaving are `lease`'s.
 
 use async_trait::async_trait;
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use sqlx::SqliteConnection;
 use tribunal_core::WorkerId;
 
 use super::{
@@ -12,8 +12,7 @@ use super::{
 };
 use crate::{
     error::StoreError,
-    fleet::{Fleet, WorkerRecord, length},
-    row::damaged,
+    fleet::{self, Fleet, WorkerRecord, length},
 };
 
 /// What is said by or to a worker.
@@ -42,30 +41,14 @@ impl Fleet for SqliteStore {
         )
         .fetch_all(&self.readers)
         .await;
-        let records = rows.and_then(|rows| rows.iter().map(|row| record(row, now)).collect());
+        let records =
+            rows.and_then(|rows| rows.iter().map(|row| fleet::worker(row, now)).collect());
         records.map_err(|e| self.error(e))
     }
 
     async fn drain(&self, worker: WorkerId) -> Result<bool, StoreError> {
         Ok(self.count(Request::Worker(Word::Drain { worker })).await? > 0)
     }
-}
-
-fn record(row: &SqliteRow, now: i64) -> Result<WorkerRecord, sqlx::Error> {
-    let (joined, seen, done, held): (i64, i64, i64, i64) =
-        (row.try_get(4)?, row.try_get(5)?, row.try_get(6)?, row.try_get(8)?);
-    Ok(WorkerRecord {
-        id: WorkerId::from_slice(row.try_get(0)?).ok_or_else(|| damaged("worker"))?,
-        host: row.try_get(1)?,
-        pid: row.try_get(2)?,
-        version: row.try_get(3)?,
-        joined_ms: joined,
-        silent_ms: length(now - seen),
-        worked_ms: length(seen - joined),
-        in_flight: length(held),
-        done: length(done),
-        draining: row.try_get(7)?,
-    })
 }
 
 /// Writes it down; 1 for a worker that is to take no more, or that was told so.

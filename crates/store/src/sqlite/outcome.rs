@@ -150,11 +150,12 @@ pub(super) async fn fail(
         let mut recorded = HashMap::with_capacity(round.len());
         for slice in slices(&round) {
             let mut query = with_rows(
-                "run, position, sample, lease, next, run_at, charged, class, reason, error",
+                "run, position, sample, lease, next, run_at, waits_from, charged, class, reason, error",
                 slice.len(),
                 "UPDATE tasks SET \
                      state = iif(runs.state = 'cancelled', 5, j.next), \
                      run_at = iif(runs.state = 'cancelled', NULL, j.run_at), \
+                     waits_from = j.waits_from, \
                      reason = iif(runs.state = 'cancelled', 'cancelled', j.reason), \
                      failures = min(failures + j.charged, 4294967295), class = j.class, error = j.error, \
                      turn = 0, ended_leases = 0, dead_workers = 0, \
@@ -174,6 +175,7 @@ pub(super) async fn fail(
                 query = bind_lease(query, &item.lease)
                     .bind(next)
                     .bind(run_at)
+                    .bind(run_at.map(|_| now))
                     .bind(item.charged)
                     .bind(item.class.name())
                     .bind(reason)

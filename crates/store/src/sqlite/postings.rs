@@ -50,7 +50,7 @@ pub(super) async fn post(
             let mut query = with_rows(
                 "run, position, sample, lease, batch, worker",
                 slice.len(),
-                "UPDATE tasks SET state = 1, run_at = ?, turn = 0, ended_leases = 0, \
+                "UPDATE tasks SET state = 1, run_at = ?, waits_from = NULL, turn = 0, ended_leases = 0, \
                      dead_workers = 0, first_claim_ms = NULL, lease = NULL, lease_end = NULL, \
                      worker = NULL \
                  FROM j CROSS JOIN runs ON runs.seq = j.run AND runs.state <> 'cancelled' \
@@ -178,7 +178,7 @@ async fn has_any(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
 /// Lets tasks of a run that are ready wait again for what was posted for them.
 pub(super) async fn wait_on(conn: &mut SqliteConnection, run: i64) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "UPDATE tasks SET state = 1, run_at = ?2 WHERE run = ?1 AND state = 0 \
+        "UPDATE tasks SET state = 1, run_at = ?2, waits_from = NULL WHERE run = ?1 AND state = 0 \
              AND (run, position, sample) IN (SELECT run, position, sample FROM postings \
                  WHERE run = ?1 AND reply IS NULL)",
     )

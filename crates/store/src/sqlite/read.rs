@@ -26,7 +26,8 @@ use crate::{
 };
 
 const RUN_COLUMNS: &str = "SELECT id, inputs, generation, spec, judge, model, simulated, state, \
-                           reason, created_ms, weight, reuse, via FROM runs WHERE pruned = 0";
+                           reason, created_ms, weight, reuse, via, \
+                           max_in_flight FROM runs WHERE pruned = 0";
 
 /// The number that stands for a run in the tables.
 pub(super) async fn seq(pool: &SqlitePool, run: &RunId) -> Result<Option<i64>, sqlx::Error> {
@@ -64,6 +65,7 @@ fn run_record(row: &SqliteRow) -> Result<RunRecord, sqlx::Error> {
         created_ms: row.try_get(9)?,
         weight: Weight::new(row.try_get(10)?).ok_or_else(|| damaged("weight"))?,
         via: named(row, 12, Via::from_name)?,
+        max_in_flight: row.try_get(13)?,
     })
 }
 
@@ -205,10 +207,11 @@ pub(super) async fn progress(
     now: i64,
 ) -> Result<Progress, sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT state, reason, count(*), min(run_at) FROM tasks WHERE run = ? \
-         GROUP BY state, reason, run_at IS ?",
+        "SELECT state, reason, count(*), min(iif(waits_from > ?2, ?2, run_at)) FROM tasks \
+         WHERE run = ?1 GROUP BY state, reason, run_at IS ?3",
     )
     .bind(run)
+    .bind(now)
     .bind(schema::POSTED)
     .fetch_all(pool)
     .await?;

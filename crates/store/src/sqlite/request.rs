@@ -4,6 +4,8 @@
 //! failures and all claims. Requests of one group come from different callers, who cannot know
 //! each other's order.
 
+use std::num::NonZeroU32;
+
 use sqlx::SqliteConnection;
 use tribunal_core::{BlobHash, FailureClass, LeafTask, LeaseId, RunState, WorkerId};
 
@@ -59,6 +61,10 @@ pub(super) enum Request {
     SetWeight {
         run: i64,
         weight: Weight,
+    },
+    SetMaxInFlight {
+        run: i64,
+        cap: Option<NonZeroU32>,
     },
     SetBudget {
         run: i64,
@@ -191,6 +197,10 @@ async fn single(
         }
         Request::SetWeight { run, weight } => {
             share::set_weight(conn, *run, *weight).await?;
+            Answer::Done
+        }
+        Request::SetMaxInFlight { run, cap } => {
+            share::set_max_in_flight(conn, *run, *cap).await?;
             Answer::Done
         }
         Request::SetBudget { run, budget, spent } => {

@@ -12,7 +12,8 @@ pub(super) const VERSION: i64 = STEPS.len() as i64;
 /// What leads from each version to the next, from an empty file on. A new store goes through all
 /// of them, so that it never differs from one that was upgraded. A step that was published never
 /// changes.
-pub(super) const STEPS: [&str; 7] = [TABLES, SHARES, MONEY, LABELS, CALLS, BATCHES, FLEET];
+pub(super) const STEPS: [&str; 9] =
+    [TABLES, SHARES, MONEY, LABELS, CALLS, BATCHES, FLEET, CAPS, WAITS];
 
 /// Lets what is removed be given back in steps; takes hold in a file without tables, or when it
 /// is rewritten.
@@ -275,6 +276,17 @@ ALTER TABLE workers ADD COLUMN version TEXT NOT NULL DEFAULT '';
 ALTER TABLE workers ADD COLUMN seen_ms INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE workers ADD COLUMN done INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE workers ADD COLUMN draining INTEGER NOT NULL DEFAULT 0;
+";
+
+/// Version 8: caps on the leases of a run.
+const CAPS: &str = "
+ALTER TABLE runs ADD COLUMN max_in_flight INTEGER CHECK (max_in_flight > 0);
+";
+
+/// Version 9: when a task's wait began, so that one that a clock set before it was set back is known.
+const WAITS: &str = "
+ALTER TABLE tasks ADD COLUMN waits_from INTEGER;
+CREATE INDEX tasks_waiting_from ON tasks (waits_from) WHERE state = 1;
 ";
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The books of fair claiming: what a run's tasks really used.
 //!
-//! Owns the statements that move a run's virtual time after the claim, and its weight. Who is
-//! claimed next is `claim`'s.
+//! Owns the statements that move a run's virtual time after the claim, its weight and its cap.
+//! Who is claimed next is `claim`'s.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use sqlx::SqliteConnection;
 
@@ -52,6 +52,20 @@ pub(super) async fn set_weight(
 ) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE runs SET weight = ? WHERE seq = ?")
         .bind(weight.get())
+        .bind(run)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Sets or lifts a run's cap.
+pub(super) async fn set_max_in_flight(
+    conn: &mut SqliteConnection,
+    run: i64,
+    cap: Option<NonZeroU32>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE runs SET max_in_flight = ? WHERE seq = ?")
+        .bind(cap.map(NonZeroU32::get))
         .bind(run)
         .execute(conn)
         .await?;
