@@ -6,6 +6,7 @@
 
 mod browser;
 mod generate;
+mod network;
 mod postgres;
 mod process;
 mod proxy;
@@ -24,6 +25,7 @@ use serde_json::Value;
 pub use self::{
     browser::Browser,
     generate::{write_labels, write_rubric, write_submission},
+    network::Network,
     postgres::{PASSWORD, Place, PostgresServer, SharedServer},
     process::{Log, Running},
     proxy::Proxy,

@@ -1,15 +1,16 @@
-//! A TCP proxy on loopback that a test can make lose answers, stand still, or part from its server.
+//! A TCP proxy that a test can make lose answers, stand still, part from its server, or be far away.
 //!
 //! Owns its connections. Of what passes it knows one thing: which answers acknowledge a commit.
 
 use std::{
     io::{Read, Write},
-    net::{Shutdown, TcpListener, TcpStream},
+    net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{self, Receiver},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How long a direction that stands still waits before it looks at the state again.
@@ -20,12 +21,15 @@ const COMMITTED: &[u8] = b"COMMIT\0";
 
 /// The proxy; new connections end when it is dropped.
 pub struct Proxy {
+    address: Ipv4Addr,
     port: u16,
     state: Arc<State>,
 }
 
 #[derive(Default)]
 struct State {
+    /// How long what passes is under way, in each direction.
+    delay: Duration,
     ended: AtomicBool,
     /// Nothing passes, and nobody is told.
     parted: AtomicBool,
@@ -48,9 +52,18 @@ impl Proxy {
     ///
     /// When it cannot listen.
     pub fn start(server: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+        Self::far(Ipv4Addr::LOCALHOST, server, Duration::ZERO)
+    }
+
+    /// A proxy at an address of this machine before a loopback port, with a delay in each direction.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot listen.
+    pub fn far(address: Ipv4Addr, server: u16, delay: Duration) -> Self {
+        let listener = TcpListener::bind((address, 0)).expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let state = Arc::<State>::default();
+        let state = Arc::new(State { delay, ..State::default() });
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -62,7 +75,7 @@ impl Proxy {
                 }
             }
         });
-        Self { port, state }
+        Self { address, port, state }
     }
 
     /// Its port.
@@ -103,7 +116,7 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.state.ended.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
+        let _ = TcpStream::connect((self.address, self.port));
     }
 }
 
@@ -134,28 +147,52 @@ impl State {
 /// Carries bytes in both directions until one side ends.
 fn join(client: &TcpStream, server: &TcpStream, state: &Arc<State>) {
     for answers in [false, true] {
-        let (Ok(client), Ok(server)) = (client.try_clone(), server.try_clone()) else { return };
+        let (from, to) = if answers { (server, client) } else { (client, server) };
+        let (Ok(from), Ok(to)) = (from.try_clone(), to.try_clone()) else { return };
+        let _ = to.set_nodelay(true);
         let state = Arc::clone(state);
         std::thread::spawn(move || {
-            let (from, to) = if answers { (&server, &client) } else { (&client, &server) };
-            carry(from, to, &state, answers);
-            let _ = client.shutdown(Shutdown::Both);
-            let _ = server.shutdown(Shutdown::Both);
+            carry(&from, &to, &state, answers);
+            let _ = from.shutdown(Shutdown::Both);
+            let _ = to.shutdown(Shutdown::Both);
         });
     }
 }
 
 fn carry(mut from: &TcpStream, mut to: &TcpStream, state: &State, answers: bool) {
-    let mut bytes = vec![0; 1 << 16];
-    loop {
-        let Ok(count @ 1..) = from.read(&mut bytes) else { return };
-        if answers && state.loses(&bytes[..count]) {
-            return;
+    std::thread::scope(|scope| {
+        // Bytes under way, each with its arrival; only where there is a way to go.
+        let under_way = (!state.delay.is_zero()).then(|| {
+            let (sender, arrivals) = mpsc::channel();
+            scope.spawn(move || arrive(to, &arrivals));
+            sender
+        });
+        let mut bytes = vec![0; 1 << 16];
+        loop {
+            let Ok(count @ 1..) = from.read(&mut bytes) else { return };
+            if answers && state.loses(&bytes[..count]) {
+                return;
+            }
+            while state.parted.load(Ordering::SeqCst) && !state.ended.load(Ordering::SeqCst) {
+                std::thread::sleep(LOOK);
+            }
+            let passed = match &under_way {
+                Some(sender) => {
+                    sender.send((Instant::now() + state.delay, bytes[..count].to_vec())).is_ok()
+                }
+                None => to.write_all(&bytes[..count]).is_ok(),
+            };
+            if !passed {
+                return;
+            }
         }
-        while state.parted.load(Ordering::SeqCst) && !state.ended.load(Ordering::SeqCst) {
-            std::thread::sleep(LOOK);
-        }
-        if to.write_all(&bytes[..count]).is_err() {
+    });
+}
+
+fn arrive(mut to: &TcpStream, arrivals: &Receiver<(Instant, Vec<u8>)>) {
+    for (at, bytes) in arrivals {
+        std::thread::sleep(at.saturating_duration_since(Instant::now()));
+        if to.write_all(&bytes).is_err() {
             return;
         }
     }

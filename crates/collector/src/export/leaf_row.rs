@@ -9,7 +9,7 @@ use tribunal_core::VerdictSource;
 use super::{Context, LeafRecord};
 
 /// What a column holds.
-#[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "text has no types"))]
+#[cfg_attr(not(feature = "parquet"), allow(dead_code, reason = "text has no types"))]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
     Text,
