@@ -36,6 +36,9 @@ check:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
 	tests/gates.sh
 	tests/deploy.sh
+	if $(CARGO) deny --version >/dev/null 2>&1; \
+	    then $(CARGO) deny --all-features check licenses bans sources; \
+	    else echo "SKIPPED: licences, bans and sources of dependencies: no cargo-deny" >&2; fi
 
 doc:
 	$(CARGO) doc --workspace --no-deps --open

@@ -4,7 +4,13 @@
 
 use std::io::{self, Write};
 
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use tracing_subscriber::{
+    EnvFilter, Layer as _,
+    fmt::{self, MakeWriter},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
+use tribunal_worker::trace::GEN_AI;
 
 use crate::{
     config::{LogFormat, LogSettings},
@@ -16,14 +22,24 @@ struct AboveBars;
 
 /// Starts the log; a second call changes nothing.
 pub(crate) fn start(settings: &LogSettings) {
-    // async-openai logs whole bodies at ERROR.
-    let filter = EnvFilter::new(format!("{},async_openai=off", settings.level));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(AboveBars).with_ansi(false);
-    let _ = match settings.format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
+    // async-openai logs whole bodies at ERROR; what is for exporters would say everything twice.
+    let filter = EnvFilter::new(format!("{},async_openai=off,{GEN_AI}=off", settings.level));
+    let lines = fmt::layer().with_writer(AboveBars).with_ansi(false);
+    let lines = match settings.format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().with_span_list(false).boxed(),
     };
+    let log = tracing_subscriber::registry().with(lines.with_filter(filter));
+    #[cfg(feature = "otel")]
+    let (log, refused) = match crate::otel::layer() {
+        Ok(traces) => (log.with(traces), None),
+        Err(error) => (log.with(None), Some(error)),
+    };
+    let _ = log.try_init();
+    #[cfg(feature = "otel")]
+    if let Some(error) = refused {
+        tracing::warn!("{error}");
+    }
 }
 
 impl<'w> MakeWriter<'w> for AboveBars {

@@ -17,6 +17,8 @@ mod exit;
 mod leaf;
 mod log;
 mod metrics;
+#[cfg(feature = "otel")]
+mod otel;
 mod output;
 mod panel;
 mod prepare;
@@ -125,6 +127,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ended = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(dispatch(cli)));
+    #[cfg(feature = "otel")]
+    otel::end();
     match ended {
         Ok(exit) => exit.into(),
         Err(error) => {

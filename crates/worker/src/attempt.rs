@@ -19,7 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tribunal_core::{
     Attempt, BlobHash, CallKind, Category, FailureClass, LeafTask, Outcome, ReplyForm,
-    UngradedReason, Usage, Verdict, VerdictSource, Via,
+    UngradedReason, Verdict, VerdictSource, Via,
     event::Event,
     ids::TaskKey,
     verdict::{Rationale, Shown, Suspicion},
@@ -40,6 +40,7 @@ use crate::{
     retry::{RetryBudget, RetryPolicy},
     rule,
     run_context::{RunContext, Shared},
+    trace,
 };
 
 /// How a claim ended.
@@ -419,19 +420,20 @@ impl Turn<'_> {
             last.class = class;
             last.error = error.to_owned();
         }
-        if let Some(last) = self.attempts.last() {
-            self.report(last, Duration::from_millis(last.latency_ms));
-        }
+        let latency = self.attempts.last().map_or(0, |last| last.latency_ms);
+        self.report(Duration::from_millis(latency));
     }
 
-    fn report(&self, attempt: &Attempt, latency: Duration) {
-        let usage: Usage = attempt.usage;
+    /// Says how the last call ended.
+    fn report(&self, latency: Duration) {
+        let Some(attempt) = self.attempts.last() else { return };
+        trace::call_ended(self.attempts.len(), attempt);
         self.asker.events.event(Event::CallEnded {
             task: self.task.clone(),
             kind: attempt.kind,
             via: attempt.via,
             class: attempt.class,
-            usage,
+            usage: attempt.usage,
             latency,
             cost_usd: attempt.cost_usd,
             simulated: self.simulated,

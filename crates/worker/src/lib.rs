@@ -23,6 +23,7 @@ pub mod route;
 pub mod rule;
 pub mod run_context;
 pub mod select;
+pub mod trace;
 pub mod verify;
 pub mod warm;
 

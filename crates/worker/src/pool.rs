@@ -19,6 +19,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument as _;
 use tribunal_core::{
     Ballot, FailureClass, RunId, RunSpec, RunState, WorkerId, event::Event, ids::TaskKey,
 };
@@ -35,6 +36,7 @@ use crate::{
     retry::{RetryBudget, RetryPolicy},
     route::Providers,
     run_context::RunContext,
+    trace,
 };
 
 /// The shortest wait for tasks that cannot be had yet.
@@ -286,7 +288,8 @@ impl Shared {
                 self.leases.hold(&claim, claimed, lease, stop.clone());
                 let (shared, finished) = (Arc::clone(&self), finished.clone());
                 attempts.spawn(async move {
-                    let attempted = shared.attempt(&claim, &stop).await;
+                    let span = trace::leaf(&claim);
+                    let attempted = shared.attempt(&claim, &stop).instrument(span).await;
                     // The outbox lives until the last sender is gone.
                     let _ = finished.send(Finished { claim, attempted, slot }).await;
                 });
@@ -365,7 +368,7 @@ impl Shared {
             asker.attempt(claim).await
         };
         let attempted: Result<Attempted, ContextError> = attempted.await;
-        attempted.unwrap_or_else(|error| {
+        let attempted = attempted.unwrap_or_else(|error| {
             let end = match error {
                 // The leaf is not to blame; the lease ends, or the store's next error ends the pool.
                 ContextError::Store(ref store) if store.is_retryable() => End::Retry {
@@ -377,7 +380,9 @@ impl Shared {
                 other => End::Pause { reason: other.to_string() },
             };
             Attempted { end, attempts: Vec::new(), call_place: None }
-        })
+        });
+        trace::ended(&attempted.end);
+        attempted
     }
 
     /// The run's context for one of its judges, loaded once.

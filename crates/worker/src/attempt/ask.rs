@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
+use tracing::Instrument as _;
 use tribunal_core::{
     Attempt, CallKind, FailureClass, Outcome, UngradedReason, Usage, VerdictSource, Via,
     event::Event,
@@ -25,6 +26,7 @@ use crate::{
     route::{Lane, Sent},
     run_context::Shared,
     select::Group,
+    trace,
 };
 
 /// Why a question was not sent, or its answer is of no use any more.
@@ -160,8 +162,8 @@ impl<'a> Turn<'a> {
                 attempt.class = Some(FailureClass::Transient);
                 attempt.error = cut.words().to_owned();
                 attempt.possible = Some(self.possible(shared, own));
-                self.report(&attempt, begun.start.elapsed());
                 self.attempts.push(attempt);
+                self.report(begun.start.elapsed());
                 return Err(self.cut(cut).into());
             }
             asked = call => asked,
@@ -281,7 +283,10 @@ impl<'a> Turn<'a> {
         let question = self.question(shared, own);
         run.health.trying();
         let begun = Begun::now();
-        let asked = lane.route().provider.ask(&question).await;
+        let number = self.attempts.len() + 1;
+        let span = trace::call(&run.run.spec.judge, kind, number, &lane.route().name, waited);
+        let asked = lane.route().provider.ask(&question).instrument(span.clone()).await;
+        trace::answered(&span, &asked);
         let latency = begun.start.elapsed();
         permit.of_probe(sent.is_probe()).end(&asked, policy.hold(&asked));
         self.judge_of_endpoint(lane, sent, &asked);
@@ -315,10 +320,10 @@ impl<'a> Turn<'a> {
             }
             None => attempt.possible = Some(self.possible(shared, own)),
         }
-        if asked.is_err() {
-            self.report(&attempt, latency);
-        }
         self.attempts.push(attempt);
+        if asked.is_err() {
+            self.report(latency);
+        }
         asked
     }
 

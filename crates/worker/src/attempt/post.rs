@@ -196,11 +196,11 @@ impl Turn<'_> {
         if let Some(id) = posted.reservation {
             run.purse.settle_posted(id, charged.as_ref()).await?;
         }
-        if asked.is_err() {
-            let latency = std::time::Duration::from_millis(attempt.latency_ms);
-            self.report(&attempt, latency);
-        }
+        let latency = std::time::Duration::from_millis(attempt.latency_ms);
         self.attempts.push(attempt);
+        if asked.is_err() {
+            self.report(latency);
+        }
         Ok(asked)
     }
 
