@@ -11,7 +11,7 @@ mod scan;
 pub mod set;
 pub mod variables;
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig};
 use tribunal_core::{BlobHash, Category, ReplyForm, Rubric};
@@ -375,21 +375,31 @@ fn attribute(text: String) -> String {
 }
 
 /// One line a node, so that a list's lines are its items.
-fn folded(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+fn folded(text: &str) -> Cow<'_, str> {
+    // Most are so as they stand: their words have one space between them.
+    let mut before = b' ';
+    let mut stands = |byte: u8| {
+        let stands = byte.is_ascii_graphic() || (byte == b' ' && before != b' ');
+        before = byte;
+        stands
+    };
+    if text.bytes().all(&mut stands) && !text.ends_with(' ') {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-fn prior(rubric: &Rubric, index: usize, max: Option<usize>) -> Vec<String> {
+fn prior(rubric: &Rubric, index: usize, max: Option<usize>) -> Vec<Value> {
     let prior = rubric.prior_nodes(index, max).into_iter();
-    prior.map(|prior| folded(&rubric.nodes()[prior].requirements)).collect()
+    prior.map(|prior| folded(&rubric.nodes()[prior].requirements).into()).collect()
 }
 
 /// The node's requirement, on one line where a list of what is below it follows.
-fn requirements(rubric: &Rubric, index: usize) -> String {
+fn requirements(rubric: &Rubric, index: usize) -> Value {
     let node = &rubric.nodes()[index];
     match node.category {
-        Some(Category::Subtree) | None => folded(&node.requirements),
-        Some(_) => node.requirements.trim().to_owned(),
+        Some(Category::Subtree) | None => folded(&node.requirements).into(),
+        Some(_) => node.requirements.trim().into(),
     }
 }
 
@@ -403,7 +413,7 @@ fn below(whole: &Rubric, position: u32) -> Vec<Value> {
             depth => node.depth() - depth,
             // As people write it: `2`, not `2.0`.
             weight => node.weight.to_string(),
-            requirements => folded(&node.requirements),
+            requirements => Value::from(folded(&node.requirements)),
             category => node.category.map(Category::name),
         }
     };

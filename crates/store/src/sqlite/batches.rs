@@ -276,16 +276,18 @@ async fn answer(
         let mut query = with_rows(
             "position, sample, reply",
             slice.len(),
-            "UPDATE postings SET reply = j.reply FROM j CROSS JOIN batches b ON b.id = ? \
+            1,
+            "UPDATE postings SET reply = j.reply FROM j CROSS JOIN batches b ON b.id = ?1 \
              WHERE postings.run = b.run AND postings.position = j.position \
                  AND postings.sample = j.sample AND postings.batch = b.id \
                  AND postings.reply IS NULL \
              RETURNING run, position, sample",
-        );
+        )
+        .bind(batch.as_bytes().to_vec());
         for (position, sample, reply) in slice {
             query = query.bind(*position).bind(*sample).bind(reply.clone());
         }
-        let rows = query.bind(batch.as_bytes().to_vec()).fetch_all(&mut *conn).await?;
+        let rows = query.fetch_all(&mut *conn).await?;
         new += rows.len() as u64;
         wake(conn, &rows).await?;
     }
@@ -320,15 +322,17 @@ async fn wake(conn: &mut SqliteConnection, rows: &[SqliteRow]) -> Result<(), sql
         let mut query = with_rows(
             "run, position, sample",
             slice.len(),
+            1,
             "UPDATE tasks SET state = 0, run_at = NULL FROM j \
              WHERE tasks.run = j.run AND tasks.position = j.position \
-                 AND tasks.sample = j.sample AND +tasks.state = 1 AND +tasks.run_at = ?",
-        );
+                 AND tasks.sample = j.sample AND +tasks.state = 1 AND +tasks.run_at = ?1",
+        )
+        .bind(POSTED);
         for row in slice {
             let (run, position, sample): Key = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
             query = query.bind(run).bind(position).bind(sample);
         }
-        query.bind(POSTED).execute(&mut *conn).await?;
+        query.execute(&mut *conn).await?;
     }
     Ok(())
 }

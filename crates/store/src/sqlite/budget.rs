@@ -154,16 +154,18 @@ async fn standing(
         let mut query = with_rows(
             "run, position, sample, lease, id",
             slice.len(),
+            1,
             "SELECT j.id, \
                  EXISTS (SELECT 1 FROM tasks WHERE tasks.run = j.run \
                      AND tasks.position = j.position AND tasks.sample = j.sample \
-                     AND tasks.lease = j.lease AND +tasks.state = 2 AND +tasks.lease_end > ?), \
+                     AND tasks.lease = j.lease AND +tasks.state = 2 AND +tasks.lease_end > ?1), \
                  EXISTS (SELECT 1 FROM reservations WHERE reservations.id = j.id) FROM j",
-        );
+        )
+        .bind(now);
         for item in slice {
             query = bind_lease(query, &item.lease).bind(item.id.as_bytes().to_vec());
         }
-        for row in query.bind(now).fetch_all(&mut *conn).await? {
+        for row in query.fetch_all(&mut *conn).await? {
             let id = id(&row)?;
             if row.try_get(1)? {
                 held.insert(id);
@@ -181,6 +183,7 @@ async fn insert(conn: &mut SqliteConnection, items: &[&NewReservation]) -> Resul
         let mut query = with_rows(
             "run, position, sample, lease, id, micro_usd, tokens",
             slice.len(),
+            0,
             "INSERT INTO reservations (run, position, sample, lease, id, micro_usd, tokens) \
                  SELECT * FROM j",
         );
@@ -206,6 +209,7 @@ pub(super) async fn settle(
         let mut query = with_rows(
             "id",
             slice.len(),
+            0,
             "DELETE FROM reservations WHERE id IN (SELECT id FROM j) \
              RETURNING id, run, micro_usd, tokens",
         );

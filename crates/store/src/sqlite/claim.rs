@@ -121,19 +121,20 @@ async fn store_leases(
 ) -> Result<(), sqlx::Error> {
     for slice in slices(leases) {
         let mut query = with_rows(
-            "run, position, sample, lease, worker, lease_end, now",
+            "run, position, sample, lease, worker, lease_end",
             slice.len(),
+            1,
             "UPDATE tasks SET state = 2, lease = j.lease, worker = j.worker, \
                  lease_end = j.lease_end, \
-                 first_claim_ms = coalesce(tasks.first_claim_ms, j.now) \
+                 first_claim_ms = coalesce(tasks.first_claim_ms, ?1) \
              FROM j WHERE tasks.run = j.run AND tasks.position = j.position \
                  AND tasks.sample = j.sample AND +tasks.state = 0",
-        );
+        )
+        .bind(now);
         for (lease, request, end) in slice {
             query = super::outcome::bind_lease(query, lease)
                 .bind(request.worker.as_bytes().to_vec())
-                .bind(*end)
-                .bind(now);
+                .bind(*end);
         }
         let written = query.execute(&mut *conn).await?.rows_affected();
         if written != slice.len() as u64 {

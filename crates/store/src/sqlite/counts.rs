@@ -34,13 +34,15 @@ pub(super) async fn known(
         let mut query = with_rows(
             "text",
             slice.len(),
+            1,
             "SELECT c.text, c.tokens FROM j CROSS JOIN token_counts c ON c.text = j.text \
-             WHERE c.vocabulary = ?",
-        );
+             WHERE c.vocabulary = ?1",
+        )
+        .bind(vocabulary.to_owned());
         for text in slice {
             query = query.bind(text.as_bytes().to_vec());
         }
-        for row in query.bind(vocabulary.to_owned()).fetch_all(pool).await? {
+        for row in query.fetch_all(pool).await? {
             let tokens: i64 = row.try_get(1)?;
             known
                 .extend(BlobHash::from_slice(row.try_get(0)?).map(|h| (h, tokens.cast_unsigned())));

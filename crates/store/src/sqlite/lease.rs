@@ -39,17 +39,20 @@ pub(super) async fn heartbeat(
         let mut query = with_rows(
             "run, position, sample, lease",
             slice.len(),
-            "UPDATE tasks SET lease_end = ? FROM j \
+            2,
+            "UPDATE tasks SET lease_end = ?1 FROM j \
              WHERE tasks.run = j.run AND tasks.position = j.position \
                  AND tasks.sample = j.sample AND tasks.lease = j.lease \
-                 AND +tasks.state = 2 AND +tasks.lease_end > ? \
+                 AND +tasks.state = 2 AND +tasks.lease_end > ?2 \
              RETURNING run, position, sample, lease, \
                  (SELECT runs.state FROM runs WHERE runs.seq = tasks.run)",
-        );
+        )
+        .bind(end)
+        .bind(now);
         for lease in slice {
             query = bind_lease(query, lease);
         }
-        for row in query.bind(end).bind(now).fetch_all(&mut *conn).await? {
+        for row in query.fetch_all(&mut *conn).await? {
             let id = LeaseId::from_slice(row.try_get(3)?)
                 .ok_or_else(|| sqlx::Error::Decode("a lease of another length".into()))?;
             let lease = LeaseRef {

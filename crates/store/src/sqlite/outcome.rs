@@ -75,17 +75,19 @@ pub(super) async fn complete(
             let mut query = with_rows(
                 "run, position, sample, lease, reason",
                 slice.len(),
+                1,
                 "UPDATE tasks SET state = 3, run_at = NULL, lease = NULL, lease_end = NULL, \
                      worker = NULL, class = NULL, reason = j.reason, error = '' \
                  FROM j WHERE tasks.run = j.run AND tasks.position = j.position \
                      AND tasks.sample = j.sample AND tasks.lease = j.lease \
-                     AND +tasks.state = 2 AND +tasks.lease_end > ? \
+                     AND +tasks.state = 2 AND +tasks.lease_end > ?1 \
                  RETURNING run, position, sample, estimated_tokens",
-            );
+            )
+            .bind(now);
             for (_, item) in slice {
                 query = bind_lease(query, &item.lease).bind(item.reason);
             }
-            collect_keys(conn, query.bind(now), &mut stored).await?;
+            collect_keys(conn, query, &mut stored).await?;
         }
         let (done, refused): (Vec<_>, Vec<_>) =
             round.into_iter().partition(|(_, item)| stored.contains_key(&item.lease.key()));
@@ -114,6 +116,7 @@ async fn insert_verdicts(
         let mut query = with_rows(
             "run, position, sample, lease, score, reason, source, simulated, stored_ms, record",
             slice.len(),
+            0,
             "INSERT INTO verdicts (run, position, sample, lease, score, reason, source, \
                  simulated, stored_ms, record) SELECT * FROM j",
         );
@@ -152,6 +155,7 @@ pub(super) async fn fail(
             let mut query = with_rows(
                 "run, position, sample, lease, next, run_at, waits_from, charged, class, reason, error",
                 slice.len(),
+                1,
                 "UPDATE tasks SET \
                      state = iif(runs.state = 'cancelled', 5, j.next), \
                      run_at = iif(runs.state = 'cancelled', NULL, j.run_at), \
@@ -163,9 +167,10 @@ pub(super) async fn fail(
                  FROM j CROSS JOIN runs ON runs.seq = j.run \
                  WHERE tasks.run = j.run AND tasks.position = j.position \
                      AND tasks.sample = j.sample AND tasks.lease = j.lease \
-                     AND +tasks.state = 2 AND +tasks.lease_end > ? \
+                     AND +tasks.state = 2 AND +tasks.lease_end > ?1 \
                  RETURNING run, position, sample, estimated_tokens",
-            );
+            )
+.bind(now);
             for (_, item) in slice {
                 let (next, run_at, reason) = match item.wait_ms {
                     None => (4, None, Some(item.class.ungraded_reason().name())),
@@ -181,7 +186,7 @@ pub(super) async fn fail(
                     .bind(reason)
                     .bind(item.error.clone());
             }
-            collect_keys(conn, query.bind(now), &mut recorded).await?;
+            collect_keys(conn, query, &mut recorded).await?;
         }
         let done = round.iter().filter(|(_, item)| recorded.contains_key(&item.lease.key()));
         let attempts = done.clone().map(|(_, item)| (&item.lease, &item.attempts));
@@ -206,19 +211,21 @@ pub(super) async fn release(
             let mut query = with_rows(
                 "run, position, sample, lease",
                 slice.len(),
+                1,
                 "UPDATE tasks SET state = iif(runs.state = 'cancelled', 5, 0), \
                      reason = iif(runs.state = 'cancelled', 'cancelled', NULL), \
                      first_claim_ms = NULL, lease = NULL, lease_end = NULL, worker = NULL \
                  FROM j CROSS JOIN runs ON runs.seq = j.run \
                  WHERE tasks.run = j.run AND tasks.position = j.position \
                      AND tasks.sample = j.sample AND tasks.lease = j.lease \
-                     AND +tasks.state = 2 AND +tasks.lease_end > ? \
+                     AND +tasks.state = 2 AND +tasks.lease_end > ?1 \
                  RETURNING run, position, sample, estimated_tokens",
-            );
+            )
+            .bind(now);
             for (_, item) in slice {
                 query = bind_lease(query, &item.lease);
             }
-            collect_keys(conn, query.bind(now), &mut released).await?;
+            collect_keys(conn, query, &mut released).await?;
         }
         let done = round.iter().filter(|(_, item)| released.contains_key(&item.lease.key()));
         let attempts = done.map(|(_, item)| (&item.lease, &item.attempts));
@@ -247,6 +254,7 @@ pub(super) async fn insert_attempts<'a>(
              waited_ms, latency_ms, request_id, error, endpoint, cost_usd, possible_input, \
              possible_output, possible_usd, via",
             slice.len(),
+            0,
             "INSERT INTO attempts (run, position, sample, kind, class, status, input, cached, \
                  output, started_ms, waited_ms, latency_ms, request_id, error, endpoint, cost_usd, \
                  possible_input, possible_output, possible_usd, via) SELECT * FROM j",

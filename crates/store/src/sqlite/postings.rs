@@ -50,23 +50,25 @@ pub(super) async fn post(
             let mut query = with_rows(
                 "run, position, sample, lease, batch, worker",
                 slice.len(),
-                "UPDATE tasks SET state = 1, run_at = ?, waits_from = NULL, turn = 0, ended_leases = 0, \
+                2,
+                "UPDATE tasks SET state = 1, run_at = ?1, waits_from = NULL, turn = 0, ended_leases = 0, \
                      dead_workers = 0, first_claim_ms = NULL, lease = NULL, lease_end = NULL, \
                      worker = NULL \
                  FROM j CROSS JOIN runs ON runs.seq = j.run AND runs.state <> 'cancelled' \
                  CROSS JOIN batches b ON b.id = j.batch AND b.run = j.run \
-                     AND b.worker = j.worker AND b.held_until > ? \
+                     AND b.worker = j.worker AND b.held_until > ?2 \
                  WHERE tasks.run = j.run AND tasks.position = j.position \
                      AND tasks.sample = j.sample AND tasks.lease = j.lease \
-                     AND +tasks.state = 2 AND +tasks.lease_end > ? \
+                     AND +tasks.state = 2 AND +tasks.lease_end > ?2 \
                  RETURNING run, position, sample, estimated_tokens",
-            );
+            )
+.bind(POSTED).bind(now);
             for (_, item) in slice {
                 query = bind_lease(query, &item.lease)
                     .bind(item.batch.as_bytes().to_vec())
                     .bind(item.worker.as_bytes().to_vec());
             }
-            collect_keys(conn, query.bind(POSTED).bind(now).bind(now), &mut posted).await?;
+            collect_keys(conn, query, &mut posted).await?;
         }
         let (done, refused): (Vec<_>, Vec<_>) =
             round.into_iter().partition(|(_, item)| posted.contains_key(&item.lease.key()));
@@ -93,6 +95,7 @@ async fn insert(
         let mut query = with_rows(
             "run, position, sample, lease, batch, reservation, question",
             slice.len(),
+            0,
             "INSERT OR REPLACE INTO postings (run, position, sample, lease, batch, reservation, \
                  question) SELECT * FROM j",
         );
@@ -127,6 +130,7 @@ pub(super) async fn forget<'l>(
         let mut query = with_rows(
             "run, position, sample",
             slice.len(),
+            0,
             "DELETE FROM postings WHERE (run, position, sample) IN (SELECT * FROM j)",
         );
         for lease in slice {
@@ -151,6 +155,7 @@ pub(super) async fn find_replies(
         let mut query = with_rows(
             "run, position, sample",
             slice.len(),
+            0,
             "SELECT p.run, p.position, p.sample, p.question, p.reservation, p.reply FROM j \
              CROSS JOIN postings p ON p.run = j.run AND p.position = j.position \
                  AND p.sample = j.sample AND p.reply IS NOT NULL",

@@ -52,18 +52,20 @@ pub(super) async fn twins(
         let mut query = with_rows(
             "content_key",
             slice.len(),
+            2,
             "SELECT o.content_key, o.state, runs.id, o.run, o.position, o.sample FROM j \
              CROSS JOIN tasks o INDEXED BY tasks_content ON o.content_key = j.content_key \
              CROSS JOIN runs ON runs.seq = o.run AND runs.pruned = 0 \
              LEFT JOIN verdicts v ON o.state = 3 AND v.run = o.run AND v.position = o.position \
                  AND v.sample = o.sample AND v.score IS NOT NULL AND v.source <> 'rule' \
-             WHERE o.run <> ? AND (o.state = 2 OR o.state = 1 AND o.run_at = ? OR v.score IS NOT NULL) \
+             WHERE o.run <> ?1 AND (o.state = 2 OR o.state = 1 AND o.run_at = ?2 OR v.score IS NOT NULL) \
              ORDER BY v.stored_ms, o.run, o.position, o.sample",
-        );
+        )
+.bind(run).bind(POSTED);
         for key in slice {
             query = query.bind(key.as_bytes().to_vec());
         }
-        for row in query.bind(run).bind(POSTED).fetch_all(&mut *conn).await? {
+        for row in query.fetch_all(&mut *conn).await? {
             let key = ContentKey::from_slice(row.try_get(0)?)
                 .ok_or_else(|| sqlx::Error::Decode("a content key of another length".into()))?;
             let state: i64 = row.try_get(1)?;
@@ -91,6 +93,7 @@ pub(super) async fn known(
         let mut query = with_rows(
             "content_key",
             slice.len(),
+            0,
             "SELECT j.content_key FROM j WHERE EXISTS (\
                  SELECT 1 FROM tasks o INDEXED BY tasks_content \
                  CROSS JOIN runs ON runs.seq = o.run AND runs.pruned = 0 \

@@ -79,6 +79,7 @@ pub(super) async fn enqueue(
             "run, position, sample, state, reason, place, estimated_tokens, id, category, \
              content_key, rule",
             slice.len(),
+            0,
             "INSERT INTO tasks (run, position, sample, state, reason, place, estimated_tokens, \
                  id, category, content_key, rule) SELECT * FROM j WHERE true ON CONFLICT DO NOTHING",
         );

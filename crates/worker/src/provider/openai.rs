@@ -1,6 +1,6 @@
 //! OpenAI-compatible chat completions.
 //!
-//! Owns sending and the lenient reading of the answer. async-openai gives the URL and the headers;
+//! Owns sending and the lenient reading of the answer. async-openai makes the request, once an endpoint;
 //! the transport is our own reqwest client, so that there is no retry inside and the status and
 //! headers are seen before anything is parsed. The body is `body`'s.
 
@@ -19,6 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
+use tokio::sync::OnceCell;
 use tower::service_fn;
 use tribunal_core::{FailureClass, JudgeSpec, ReplyForm, Usage};
 
@@ -37,6 +38,8 @@ const MAX_ANSWER: usize = 16 << 20;
 pub struct OpenAiProvider {
     http: reqwest::Client,
     config: Arc<EndpointConfig>,
+    /// A question's request but for its body, as it was made for the first one.
+    request: OnceCell<reqwest::Request>,
 }
 
 /// The endpoint as async-openai asks for it.
@@ -128,36 +131,43 @@ impl OpenAiProvider {
             .build()
             .map_err(|error| format!("the HTTP client cannot be made: {error}"))?;
         let config = Arc::new(EndpointConfig::new(endpoint)?);
-        Ok(Self { http, config })
+        Ok(Self { http, config, request: OnceCell::new() })
     }
 
-    /// Sends the body; the answer comes through a slot beside async-openai, whose own types are
-    /// closed.
+    /// Sends the body.
     async fn send(&self, body: SplicedBody) -> Result<Answer, OpenAIError> {
-        let slot: Arc<Mutex<Option<Answer>>> = Arc::default();
-        let (http, filled) = (self.http.clone(), Arc::clone(&slot));
+        let request = self.request.get_or_try_init(|| self.make_request()).await?;
+        let mut request = request.try_clone().ok_or_else(|| failed("the request has a body"))?;
+        *request.body_mut() = Some(reqwest::Body::wrap(body));
+        let answer = Answer::read(self.http.execute(request).await?).await?;
+        match answer.is_cut() {
+            true => Err(failed("the answer is longer than 16 MiB")),
+            false => Ok(answer),
+        }
+    }
+
+    /// The request as async-openai makes it, without its body: method, URL and headers are the same for
+    /// every question. It is caught on its way out.
+    async fn make_request(&self) -> Result<reqwest::Request, OpenAIError> {
+        let slot: Arc<Mutex<Option<reqwest::Request>>> = Arc::default();
+        let caught = Arc::clone(&slot);
         let service = service_fn(move |factory: HttpRequestFactory| {
-            let (http, filled, body) = (http.clone(), Arc::clone(&filled), body.clone());
+            let caught = Arc::clone(&caught);
             async move {
                 let mut request = factory.build().await?;
-                *request.body_mut() = Some(reqwest::Body::wrap(body));
-                let answer = Answer::read(http.execute(request).await?).await?;
-                if answer.is_cut() {
-                    let message = "the answer is longer than 16 MiB";
-                    return Err(OpenAIError::InvalidArgument(message.to_owned()));
+                *request.body_mut() = None;
+                if let Ok(mut slot) = caught.lock() {
+                    *slot = Some(request);
                 }
-                if let Ok(mut slot) = filled.lock() {
-                    *slot = Some(answer);
-                }
-                Ok(reqwest::Response::from(http::Response::new("null")))
+                let answer = reqwest::Response::from(http::Response::new("null"));
+                Ok::<_, OpenAIError>(answer)
             }
         });
         let config: Arc<dyn Config> = Arc::clone(&self.config) as Arc<dyn Config>;
         let client = Client::build(self.http.clone(), config).with_http_service(service);
-        // The body is spliced in above: async-openai would copy all of it for each call.
         let _: IgnoredAny = client.chat().create_byot(()).await?;
-        let answer = slot.lock().ok().and_then(|mut slot| slot.take());
-        answer.ok_or_else(|| OpenAIError::InvalidArgument("no answer was read".to_owned()))
+        let request = slot.lock().ok().and_then(|mut slot| slot.take());
+        request.ok_or_else(|| failed("no request was made"))
     }
 
     /// A message without the key, should a provider have repeated it.
@@ -403,6 +413,10 @@ impl From<RawUsage> for Usage {
         let cached = raw.cached().unwrap_or(0).min(input);
         Usage { input, cached, output: raw.completion_tokens.unwrap_or(0) }
     }
+}
+
+fn failed(what: &str) -> OpenAIError {
+    OpenAIError::InvalidArgument(what.to_owned())
 }
 
 /// A message's text: a string, or the text parts of a list.

@@ -66,7 +66,9 @@ pub(super) fn parameters(
 /// The whole body of a question, with its prefix's key where the endpoint takes one.
 pub(super) fn body(question: &Question<'_>, takes_cache_key: bool) -> SplicedBody {
     let Question { prefix, messages, parameters, cache_key, .. } = question;
-    let mut own = Vec::new();
+    let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
+    // Line ends and quotation marks are escaped; whatever is over makes it grow once.
+    let mut own = Vec::with_capacity(bytes + bytes / 8 + 256);
     for message in messages {
         own.push(b',');
         append(&mut own, message);
