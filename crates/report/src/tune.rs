@@ -214,6 +214,7 @@ mod tests {
             projection: Projection::default(),
             visible: Visible::of((60, 60), None),
             power: None,
+            power_before: None,
             noise: None,
             winner: races.winner(),
             answer: Some(test.reading.clone()),

@@ -94,12 +94,16 @@ pub struct DiffLine {
 pub struct Projection {
     /// Questions about leaves, at most: repeats, races and test.
     pub questions: usize,
+    /// The same on average over simulated tunings.
+    pub expected_questions: usize,
     /// Questions of a race in which every candidate is asked about every leaf, and of the same test.
     pub full_factorial: usize,
     /// Proposals asked for.
     pub proposals: usize,
     /// US dollars at most; null where a price is not known.
     pub cost_usd: Option<f64>,
+    /// US dollars for the expected questions; null where a price is not known.
+    pub expected_cost_usd: Option<f64>,
 }
 
 /// What a tuning has used, over all of its commands.
@@ -163,9 +167,11 @@ pub struct TuneDocument {
     pub projection: Projection,
     /// What the test can show.
     pub visible: Visible,
-    /// How often this tuning would find a candidate that is better by the effect wanted; null where
-    /// none is wanted.
+    /// How often this tuning would find a candidate that is better by the effect wanted, by what is
+    /// known of the baseline by now; null where none is wanted.
     pub power: Option<Power>,
+    /// The same as it was announced before the first call.
+    pub power_before: Option<Power>,
     /// The baseline against itself; null where it was not repeated yet.
     pub noise: Option<NoiseFloor>,
     /// The races; null where they have not ended.

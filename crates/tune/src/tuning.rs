@@ -9,7 +9,8 @@ use crate::{
     answer::{Table, Wanted},
     final_test::{FinalTest, final_test},
     labels::Labels,
-    race::{BASELINE, Raced, Rules, questions, race, schedule},
+    race::{BASELINE, Raced, Rules, race, schedule},
+    sample::order,
     split::{Fold, Split},
 };
 
@@ -94,14 +95,8 @@ impl Tuning<'_> {
 
     /// All races, as far as the answers go. Questions of several races are wanted together.
     pub fn races(&self, table: &Table) -> Step<Races> {
-        let folds = self.split.folds();
-        let mut all: Vec<Step<Raced>> =
-            folds.iter().map(|fold| self.race(&fold.dev, &fold.test, table)).collect();
-        let leaves_out = matches!(self.split, Split::LeaveOnePaperOut { .. });
-        if leaves_out {
-            let papers: Vec<usize> = (0..self.labels.papers.len()).collect();
-            all.push(self.race(&papers, &[], table));
-        }
+        let to_run = self.races_to_run();
+        let all = to_run.iter().map(|(papers, test)| self.race(papers, test, table));
         let (mut wanted, mut done) = (Vec::new(), Vec::new());
         for step in all {
             match step {
@@ -114,7 +109,7 @@ impl Tuning<'_> {
             wanted.dedup();
             return Step::Ask(wanted);
         }
-        let overall = if leaves_out { done.pop() } else { None };
+        let overall = if done.len() > self.split.folds().len() { done.pop() } else { None };
         Step::Done(Races { folds: done, overall })
     }
 
@@ -153,21 +148,67 @@ impl Tuning<'_> {
         Step::Done(final_test(self.labels, &leaves, winner, table, self.rules, self.seed))
     }
 
-    /// Questions that the races ask at most, and those that the test asks besides.
+    /// The races, each as its papers and those that it is tested on.
+    fn races_to_run(&self) -> Vec<(Vec<usize>, Vec<usize>)> {
+        let folds = self.split.folds().into_iter().map(|Fold { dev, test, .. }| (dev, test));
+        let mut all: Vec<(Vec<usize>, Vec<usize>)> = folds.collect();
+        if matches!(self.split, Split::LeaveOnePaperOut { .. }) {
+            all.push(((0..self.labels.papers.len()).collect(), Vec::new()));
+        }
+        all
+    }
+
+    /// Questions that the races ask at most, and those that the test asks besides. Nobody is asked twice
+    /// about a leaf: what one race has asked, another one and the test know.
     pub fn planned(&self) -> (usize, usize) {
-        let papers = self.labels.papers.len();
-        let count = |papers: &[usize]| self.labels.of_papers(papers).len();
         let racers = self.entries.len().saturating_sub(1);
-        let rungs = |pool: usize| questions(&schedule(racers, pool, self.rules.fewest_leaves));
-        match self.split {
-            Split::Papers { dev, test, .. } => (rungs(count(dev)), 2 * count(test)),
-            // The folds' samples overlap, and nobody is asked twice about a leaf.
-            Split::LeaveOnePaperOut { .. } => {
-                let all = count(&(0..papers).collect::<Vec<_>>());
-                let folds = self.split.folds();
-                let raced: usize = folds.iter().map(|fold| rungs(count(&fold.dev))).sum();
-                ((raced + rungs(all) + 2 * all).min(self.entries.len() * all), 0)
+        // Candidates that are asked about a leaf at most, by races; then by the test alone.
+        let mut raced = vec![0; self.labels.leaves.len()];
+        let mut tested = vec![0; self.labels.leaves.len()];
+        let (mut questions, mut besides) = (0, 0);
+        for (papers, test) in self.races_to_run() {
+            let pool = self.labels.of_papers(&papers);
+            let own = self.racers(&test).len();
+            let order = order(self.labels, &pool, self.seed);
+            let mut before = 0;
+            for rung in schedule(own, pool.len(), self.rules.fewest_leaves) {
+                order[before..rung.leaves].iter().for_each(|leaf| raced[*leaf] += rung.candidates);
+                before = rung.leaves;
+            }
+            self.labels.of_papers(&test).into_iter().for_each(|leaf| tested[leaf] += 1);
+        }
+        for (raced, tested) in raced.into_iter().zip(tested) {
+            let by_race = usize::from(raced > 0) + raced.min(racers);
+            let by_all = usize::from(raced + tested > 0) + (raced + tested).min(racers);
+            questions += by_race;
+            besides += by_all - by_race;
+        }
+        (questions, besides)
+    }
+
+    /// Questions behind these races and, where any of them has a winner, their test.
+    pub fn asked(&self, races: &Races) -> usize {
+        let leaves = self.labels.leaves.len();
+        let mut asked = vec![false; leaves * self.entries.len()];
+        let all = races.folds.iter().chain(&races.overall);
+        for ((papers, _), raced) in self.races_to_run().into_iter().zip(all) {
+            let order = order(self.labels, &self.labels.of_papers(&papers), self.seed);
+            for rung in &raced.rungs {
+                for (of, leaf) in rung
+                    .scores
+                    .iter()
+                    .flat_map(|of| order[..rung.leaves].iter().map(move |leaf| (of, *leaf)))
+                {
+                    asked[of.candidate * leaves + leaf] = true;
+                }
             }
         }
+        if races.any_winner() {
+            for (leaf, winner) in self.tested(races) {
+                asked[BASELINE * leaves + leaf] = true;
+                asked[winner * leaves + leaf] = true;
+            }
+        }
+        asked.into_iter().filter(|asked| *asked).count()
     }
 }

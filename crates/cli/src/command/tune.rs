@@ -13,6 +13,7 @@ use tribunal_tune::{
     Labels, Rules, Split, Table,
     document::{Projection, Sealed, TuneDocument, TuneState},
     noise::Visible,
+    power::Rates,
 };
 use tribunal_worker::{ResolveEndpoints as _, consult::Consultant};
 
@@ -34,6 +35,7 @@ use crate::{
     },
 };
 
+mod announce;
 mod end;
 mod steps;
 
@@ -117,6 +119,8 @@ struct Tune<'t> {
     labels: &'t Labels,
     split: &'t Split,
     rules: Rules,
+    /// What is known of the baseline.
+    rates: Rates,
     out: &'t Path,
     document: TuneDocument,
     table: Table,
@@ -142,7 +146,7 @@ pub(crate) async fn run(args: TuneArgs, context: &Context) -> anyhow::Result<Exi
         rates: args.pool.rates,
     };
     let options = OptionArgs { code_only: args.code_only, ..OptionArgs::default() };
-    let labelled = labels::read(&args.labels, &options)?;
+    let labels::LabelFile { labelled, rates } = labels::read(&args.labels, &options)?;
     let mut candidates = common.candidates(&args.prompts, &args.factors)?;
     candidates::distinct_names(&mut candidates)?;
     let proposer = match &args.proposer {
@@ -240,6 +244,7 @@ pub(crate) async fn run(args: TuneArgs, context: &Context) -> anyhow::Result<Exi
         projection: Projection::default(),
         visible: Visible::of(labels.classes(&labels.of_papers(&split.test_papers())), None),
         power: None,
+        power_before: None,
         noise: None,
         races: None,
         winner: None,
@@ -253,8 +258,17 @@ pub(crate) async fn run(args: TuneArgs, context: &Context) -> anyhow::Result<Exi
         winning_set: None,
     };
     let table = Table::new(labels.leaves.len());
-    let mut tune =
-        Tune { args: &args, labels: &labels, split: &split, rules, out: &out, document, table };
+    let rates = rates.unwrap_or_else(Rates::assumed);
+    let mut tune = Tune {
+        args: &args,
+        labels: &labels,
+        split: &split,
+        rules,
+        rates,
+        out: &out,
+        document,
+        table,
+    };
     tune.project(&bench)?;
     if args.plan {
         tune.document.candidates = end::candidates(&bench);

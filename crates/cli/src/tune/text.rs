@@ -8,6 +8,7 @@ use tribunal_collector::sanitize;
 use tribunal_tune::{
     Split,
     document::{TuneDocument, TuneState},
+    power::{Basis, Power, Rates},
     race::Raced,
     score::Score,
 };
@@ -60,21 +61,20 @@ pub(crate) fn plan(document: &TuneDocument) -> Vec<String> {
         points(visible.smallest_effect),
         visible.discordant * 100.0
     ));
-    if let Some(power) = &document.power {
-        lines.push(format!(
-            "a candidate better by {:.1} points in both rates would be found in {:.0} of 100 tunings \
-             ({} simulated)",
-            power.effect * 100.0,
-            power.power * 100.0,
-            power.simulations
-        ));
-    }
+    lines.extend(document.power_before.as_ref().map(found_in));
+    let between = |expected: String, most: String| match expected == most {
+        true => format!("at most {most}"),
+        false => format!("about {expected}, at most {most}"),
+    };
     lines.push(format!(
-        "at most {} questions ({} without halving), {} proposals; cost at most about {}",
-        projection.questions,
+        "{} questions ({} without halving), {} proposals; {}",
+        between(projection.expected_questions.to_string(), projection.questions.to_string()),
         projection.full_factorial,
         projection.proposals,
-        usd(projection.cost_usd)
+        match (projection.expected_cost_usd, projection.cost_usd) {
+            (None, _) | (_, None) => "the cost is not known".to_owned(),
+            (expected, most) => format!("cost {}", between(usd(expected), usd(most))),
+        }
     ));
     lines
 }
@@ -82,12 +82,34 @@ pub(crate) fn plan(document: &TuneDocument) -> Vec<String> {
 /// What the baseline's repeats have shown.
 pub(crate) fn noise(document: &TuneDocument) -> Vec<String> {
     let Some(noise) = &document.noise else { return Vec::new() };
-    vec![format!(
+    let mut lines = vec![format!(
         "the baseline differs from itself on {:.1}% of {} leaves: effects below {} points are not seen",
         noise.disagreement * 100.0,
         noise.leaves,
         points(document.visible.smallest_effect)
-    )]
+    )];
+    lines.extend(document.power.as_ref().map(found_in));
+    lines
+}
+
+/// An announced power, and whose rates it rests on.
+fn found_in(power: &Power) -> String {
+    let Rates { sensitivity, specificity, basis } = &power.rates;
+    format!(
+        "a candidate better by {} points in both rates would be found in {:.0} of 100 tunings, by about \
+         {:.0} questions ({} simulated; the baseline's sensitivity {}, specificity {}: {})",
+        points(Some(power.effect)),
+        power.power * 100.0,
+        power.questions,
+        power.simulations,
+        points(Some(*sensitivity)),
+        points(Some(*specificity)),
+        match basis {
+            Basis::Assumed => "assumed",
+            Basis::Labels => "as the labels say",
+            Basis::Measured => "measured",
+        }
+    )
 }
 
 fn row(text: &mut String, name: &str, score: &Score, mark: &str) {
