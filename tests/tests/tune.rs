@@ -99,6 +99,14 @@ fn the_known_best_is_found_and_its_folder_is_ready() {
     assert_eq!(number(&found, "/sealed/looks"), 1);
     assert_eq!(calls(&found), sim.requests(), "every call is in the bill");
     assert!(number(&found, "/projection/questions") >= calls(&found));
+    assert_eq!(found["power_before"]["rates"]["basis"], "assumed");
+    let rates = &found["power"]["rates"];
+    assert_eq!(rates["basis"], "measured", "{rates}");
+    // 30 leaves of each kind were asked about: three standard errors.
+    for (rate, known) in [("sensitivity", 0.72), ("specificity", 0.7)] {
+        let found = rates[rate].as_f64().expect("a rate");
+        assert!((found - known).abs() < 0.25, "{rate} {found}");
+    }
     let page = workspace.read("out/tune.html");
     assert!(page.contains("strict") && page.contains("Leaves that flipped"));
     assert_eq!(workspace.json("out/tune.json")["tuning"], found["tuning"]);
@@ -122,7 +130,11 @@ fn the_known_best_is_found_and_its_folder_is_ready() {
     assert_eq!(sim.requests(), asked);
     let burnt = workspace.run(&[&TUNE[..], &other, &["--burn-test"]].concat());
     assert_exit(&burnt, 0);
-    assert_eq!(number(&document(&burnt), "/sealed/looks"), 2);
+    let burnt = document(&burnt);
+    assert_eq!(number(&burnt, "/sealed/looks"), 2);
+    assert_eq!(number(&burnt, "/ledger/tunings"), 2);
+    assert_eq!(number(&burnt, "/ledger/looks"), 2);
+    assert_eq!(number(&burnt, "/ledger/calls"), sim.requests(), "a shared run is paid once");
     let looks = workspace.read("out/ledger.jsonl");
     assert_eq!(looks.lines().filter(|line| line.contains("\"look\"")).count(), 2);
 }
@@ -204,6 +216,12 @@ fn killed_in_every_phase_it_pays_no_call_twice() {
             let said = running.stderr();
             let said: Vec<&str> = said.lines().collect();
             inside = if is_in(&said, &body) { inside + 1 } else { 0 };
+            if is_proposal(&body) {
+                for part in ["Criterion: The function transform_", "as the human saw it", "Saw: "] {
+                    assert!(body.contains(part), "{part}: {body}");
+                }
+                assert!(body.contains("It was shown: ") && body.contains("main.py"), "{body}");
+            }
             // A proposal is one request: it is killed over the first.
             if inside == 3 || (inside > 0 && is_proposal(&body)) {
                 break;

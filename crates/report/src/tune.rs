@@ -145,7 +145,9 @@ fn pareto(document: &TuneDocument, names: &[&str]) -> Option<String> {
 mod tests {
     use tribunal_tune::{
         Entry, Label, Labels, Rules, Step, Table, Tuning, Wanted,
-        document::{CandidateDocument, DiffLine, Projection, Sealed, Spent, TuneState},
+        document::{
+            CandidateDocument, DiffLine, LedgerDocument, Projection, Sealed, Spent, TuneState,
+        },
         noise::Visible,
     };
 
@@ -223,6 +225,7 @@ mod tests {
             flips: vec![flip(true), flip(false)],
             prompt_diff: BTreeMap::from([(text.to_owned(), vec![line])]),
             spent: Spent::default(),
+            ledger: LedgerDocument::default(),
             notes: vec![text.to_owned()],
             out: "out".to_owned(),
             winning_set: None,

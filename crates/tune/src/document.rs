@@ -96,7 +96,7 @@ pub struct Projection {
     pub questions: usize,
     /// The same on average over simulated tunings.
     pub expected_questions: usize,
-    /// Questions of a race in which every candidate is asked about every leaf, and of the same test.
+    /// The same with a race in which every candidate is asked about every leaf.
     pub full_factorial: usize,
     /// Proposals asked for.
     pub proposals: usize,
@@ -120,6 +120,20 @@ pub struct Spent {
     /// Verdicts taken over from other runs.
     pub reused: u64,
     /// US dollars of judge and proposer; null where a price is not known.
+    pub cost_usd: Option<f64>,
+}
+
+/// What the ledger counts, over all tunings that keep it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LedgerDocument {
+    /// Looks at a test set, each comparison once.
+    pub looks: usize,
+    /// Tunings.
+    pub tunings: usize,
+    /// Calls to judges and proposers. What a killed command paid is here from the next step of a tuning
+    /// with the same runs on.
+    pub calls: u64,
+    /// US dollars; null where a price is not known.
     pub cost_usd: Option<f64>,
 }
 
@@ -188,6 +202,8 @@ pub struct TuneDocument {
     pub prompt_diff: BTreeMap<String, Vec<DiffLine>>,
     /// What it has used so far.
     pub spent: Spent,
+    /// What all tunings of the ledger have used.
+    pub ledger: LedgerDocument,
     /// What one has to know to read this.
     pub notes: Vec<String>,
     /// Where the files are.

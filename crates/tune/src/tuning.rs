@@ -41,6 +41,17 @@ pub struct Races {
     pub overall: Option<Raced>,
 }
 
+/// What is asked at most.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Most {
+    /// Questions of the races.
+    pub raced: usize,
+    /// Those that the test asks besides.
+    pub tested: usize,
+    /// US dollars of both; null where a cost is not known.
+    pub usd: Option<f64>,
+}
+
 /// A tuning's labels, candidates and rules.
 #[derive(Clone, Copy, Debug)]
 pub struct Tuning<'t> {
@@ -158,32 +169,41 @@ impl Tuning<'_> {
         all
     }
 
-    /// Questions that the races ask at most, and those that the test asks besides. Nobody is asked twice
-    /// about a leaf: what one race has asked, another one and the test know.
-    pub fn planned(&self) -> (usize, usize) {
-        let racers = self.entries.len().saturating_sub(1);
+    /// What races and test ask at most. Nobody is asked twice about a leaf: what one race has asked,
+    /// another one and the test know.
+    pub fn planned(&self) -> Most {
+        let leaves = self.labels.leaves.len();
         // Candidates that are asked about a leaf at most, by races; then by the test alone.
-        let mut raced = vec![0; self.labels.leaves.len()];
-        let mut tested = vec![0; self.labels.leaves.len()];
-        let (mut questions, mut besides) = (0, 0);
+        let (mut raced, mut tested) = (vec![0; leaves], vec![0; leaves]);
         for (papers, test) in self.races_to_run() {
-            let pool = self.labels.of_papers(&papers);
-            let own = self.racers(&test).len();
-            let order = order(self.labels, &pool, self.seed);
+            let order = order(self.labels, &self.labels.of_papers(&papers), self.seed);
+            let rungs = schedule(self.racers(&test).len(), order.len(), self.rules.fewest_leaves);
             let mut before = 0;
-            for rung in schedule(own, pool.len(), self.rules.fewest_leaves) {
+            for rung in rungs {
                 order[before..rung.leaves].iter().for_each(|leaf| raced[*leaf] += rung.candidates);
                 before = rung.leaves;
             }
             self.labels.of_papers(&test).into_iter().for_each(|leaf| tested[leaf] += 1);
         }
+        let racers = self.entries.len().saturating_sub(1);
+        // Of any number of candidates the dearest ones.
+        let own = self.entries.first().and_then(|of| of.cost);
+        let mut costs: Vec<f64> =
+            self.entries.iter().skip(BASELINE + 1).filter_map(|of| of.cost).collect();
+        costs.sort_by(|a, b| b.total_cmp(a));
+        let known = costs.len() == racers;
+        let (mut most, mut usd) = (Most { raced: 0, tested: 0, usd: None }, 0.0);
         for (raced, tested) in raced.into_iter().zip(tested) {
-            let by_race = usize::from(raced > 0) + raced.min(racers);
-            let by_all = usize::from(raced + tested > 0) + (raced + tested).min(racers);
-            questions += by_race;
-            besides += by_all - by_race;
+            let by_race = raced.min(racers);
+            let by_all = (raced + tested).min(racers);
+            let baseline = (usize::from(raced > 0), usize::from(raced + tested > 0));
+            most.raced += baseline.0 + by_race;
+            most.tested += baseline.1 - baseline.0 + by_all - by_race;
+            usd += baseline.1 as f64 * own.unwrap_or(0.0);
+            usd += costs.iter().take(by_all).sum::<f64>();
         }
-        (questions, besides)
+        most.usd = own.filter(|_| known).map(|_| usd);
+        most
     }
 
     /// Questions behind these races and, where any of them has a winner, their test.

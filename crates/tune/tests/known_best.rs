@@ -102,8 +102,8 @@ fn tune(tuning: &Tuning<'_>, better: &dyn Fn(usize, usize) -> f64) -> Ended {
     let races = judges.ask(&mut table, |table| tuning.races(table));
     let raced = judges.asked;
     let known = |races: &Races| tuning.asked(races);
-    let (most_raced, most_tested) = tuning.planned();
-    assert!(raced <= most_raced, "{raced} questions where {most_raced} were planned");
+    let most = tuning.planned();
+    assert!(raced <= most.raced, "{raced} questions, {most:?}");
     if !races.any_winner() {
         assert_eq!(known(&races), raced);
         return Ended { winner: None, finding: None, asked: raced };
@@ -111,7 +111,7 @@ fn tune(tuning: &Tuning<'_>, better: &dyn Fn(usize, usize) -> f64) -> Ended {
     let test = judges.ask(&mut table, |table| tuning.test(&races, table));
     let tested = judges.asked - raced;
     assert_eq!(known(&races), judges.asked);
-    assert!(tested <= most_tested, "{tested} questions where {most_tested} were planned");
+    assert!(tested <= most.tested, "{tested} questions, {most:?}");
     Ended { winner: races.winner(), finding: Some(test.finding), asked: judges.asked }
 }
 
@@ -307,8 +307,8 @@ fn with_few_papers_each_is_left_out_and_proposals_never_meet_what_they_were_made
     assert_eq!(races.winner(), Some(BEST), "over all papers it is the best");
     let test = judges.ask(&mut table, |table| tuning.test(&races, table));
     assert!(test.flips.iter().all(|flip| labels.leaves[flip.leaf].paper == 2));
-    let (raced, tested) = tuning.planned();
-    assert!(judges.asked <= raced + tested, "{} of {raced} and {tested}", judges.asked);
+    let most = tuning.planned();
+    assert!(judges.asked <= most.raced + most.tested, "{} of {most:?}", judges.asked);
     assert_eq!(test.papers, 3);
     assert!(test.reading.contains("these papers") || test.finding == Finding::NotShown);
     assert_eq!(Split::of(&Labels::default(), true, 0), None);
@@ -332,6 +332,12 @@ fn a_limit_on_cost_or_specificity_drops_a_candidate() {
     let mut judges = Judges { labels: &labels, seed: 3, better: &better, asked: 0 };
     let mut table = Table::new(labels.leaves.len());
     let races = judges.ask(&mut table, |table| tuning.races(table));
+    let most = tuning.planned().usd.expect("costs are known");
+    let asked = |candidate: usize| {
+        (0..labels.leaves.len()).filter(|leaf| table.get(candidate, *leaf).is_some()).count()
+    };
+    let usd: f64 = (0..4).map(|at| asked(at) as f64 * entries[at].cost.expect("a cost")).sum();
+    assert!(usd > 0.0 && usd <= most, "${usd} of ${most}");
     let raced = races.deciding().expect("a race");
     assert_eq!(raced.too_dear, [2]);
     assert!(labels.leaves.iter().enumerate().all(|(leaf, _)| table.get(2, leaf).is_none()));
@@ -379,9 +385,10 @@ fn races_that_leave_papers_out_share_what_they_ask() {
         }
         assert_eq!(judges.asked, tuning.asked(&races));
         together += judges.asked;
-        let (raced, tested) = tuning.planned();
-        assert!(judges.asked <= raced + tested, "{} of {raced} and {tested}", judges.asked);
-        most += raced + tested;
+        let planned = tuning.planned();
+        let planned = planned.raced + planned.tested;
+        assert!(judges.asked <= planned, "{} of {planned}", judges.asked);
+        most += planned;
         // One race over all papers, and the baseline about what it left: less cannot be known.
         let racers: Vec<usize> = (BASELINE + 1..CANDIDATES).collect();
         let mut alone = Judges { labels: &labels, seed, better: &better, asked: 0 };

@@ -147,7 +147,7 @@ pub(crate) async fn run(args: TuneArgs, context: &Context) -> anyhow::Result<Exi
     };
     let options = OptionArgs { code_only: args.code_only, ..OptionArgs::default() };
     let labels::LabelFile { labelled, rates } = labels::read(&args.labels, &options)?;
-    let mut candidates = common.candidates(&args.prompts, &args.factors)?;
+    let (mut candidates, mut left_out) = common.candidates(&args.prompts, &args.factors)?;
     candidates::distinct_names(&mut candidates)?;
     let proposer = match &args.proposer {
         Some(name) if args.propose > 0 => {
@@ -208,8 +208,13 @@ pub(crate) async fn run(args: TuneArgs, context: &Context) -> anyhow::Result<Exi
             .collect(),
     };
     for candidate in candidates {
-        bench.add(candidate).await?;
+        left_out.extend(bench.add(candidate).await?);
     }
+    ensure!(
+        bench.judged.len() > 1 || args.propose > 0,
+        "one candidate alone is no race: {}",
+        left_out.join("; ")
+    );
     let rules = Rules {
         specificity_loss: args.max_specificity_loss,
         cost_ratio: args.max_cost_ratio,
@@ -253,7 +258,8 @@ pub(crate) async fn run(args: TuneArgs, context: &Context) -> anyhow::Result<Exi
         flips: Vec::new(),
         prompt_diff: Default::default(),
         spent: Default::default(),
-        notes: notes(&labels, &split, by_rule),
+        ledger: Default::default(),
+        notes: notes(&labels, &split, by_rule).into_iter().chain(left_out).collect(),
         out: out.display().to_string(),
         winning_set: None,
     };
@@ -299,8 +305,13 @@ pub(crate) async fn run(args: TuneArgs, context: &Context) -> anyhow::Result<Exi
         }
     };
     let own = proposals.as_mut().map(|(proposals, _)| proposals);
-    let ended = tune.go_on(&mut bench, own, &mut ledger).await?;
+    let ended = tune.go_on(&mut bench, own, &mut ledger).await;
     let asked = proposals.map(|(of, _)| (of.asked, of.simulated)).unwrap_or_default();
+    if ended.is_err() {
+        // What it refuses, it may refuse after it has paid.
+        tune.record(&bench, &mut ledger, &asked.0, true).await?;
+    }
+    let ended = ended?;
     tune.finish(&bench, &mut ledger, asked, &paired, ended.as_ref()).await?;
     store.close().await?;
     show(&tune.document, context)?;

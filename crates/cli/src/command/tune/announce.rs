@@ -9,6 +9,7 @@ use tribunal_tune::{
     document::Projection,
     noise::{NoiseFloor, Visible},
     power::{self, Basis, Power, Rates},
+    race::BASELINE,
     sample::{Drawn, drawn, order},
 };
 
@@ -38,10 +39,11 @@ impl Tune<'_> {
         bench.judged.iter().map(racer).collect()
     }
 
-    /// Those that are given, and as many as are to be proposed.
+    /// Those that are given, and as many as are to be proposed, which cost about what the baseline does.
     fn racers_to_come(&self, bench: &Bench<'_>) -> Vec<Racer> {
         let mut racers = self.racers(bench);
-        racers.extend(vec![Racer::default(); self.args.propose]);
+        let proposed = Racer { seen: Vec::new(), cost: racers[BASELINE].cost };
+        racers.extend(vec![proposed; self.args.propose]);
         racers
     }
 
@@ -77,7 +79,7 @@ impl Tune<'_> {
             rules: &self.rules,
             seed: self.args.seed,
         };
-        let (raced, tested) = tuning.planned();
+        let most = tuning.planned();
         let repeated = match self.args.repeats {
             0 | 1 => 0,
             repeats => self.repeated_leaves().len() * (repeats as usize - 1),
@@ -88,19 +90,19 @@ impl Tune<'_> {
             Split::LeaveOnePaperOut { .. } => self.labels.leaves.len(),
         };
         let simulated = self.simulated(&racers, &self.rates);
-        let known: Vec<Option<f64>> = bench.judged.iter().map(|of| of.usd_a_leaf).collect();
-        let mean: Option<f64> = known.iter().copied().sum::<Option<f64>>();
-        let mean = mean.map(|sum| sum / known.len() as f64);
-        let questions = raced + tested + repeated;
+        let questions = most.raced + most.tested + repeated;
         let expected = (simulated.questions.round() as usize + repeated).min(questions);
-        let cost = |questions: usize| mean.map(|cost| cost * questions as f64);
+        let own = racers[BASELINE].cost;
+        let cost = most.usd.zip(own).map(|(usd, own)| usd + own * repeated as f64);
+        let mean = racers.iter().map(|of| of.cost).sum::<Option<f64>>();
+        let mean = mean.map(|sum| sum / racers.len() as f64 * expected as f64);
         self.document.projection = Projection {
             questions,
             expected_questions: expected,
-            full_factorial: racers.len() * pool + tested,
+            full_factorial: racers.len() * pool + most.tested + repeated,
             proposals: self.args.propose,
-            cost_usd: cost(questions),
-            expected_cost_usd: cost(expected),
+            cost_usd: cost,
+            expected_cost_usd: mean.zip(cost).map(|(mean, most)| mean.min(most)),
         };
         if self.args.target_effect.is_some() {
             self.document.power = Some(simulated);

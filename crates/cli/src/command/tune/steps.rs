@@ -30,9 +30,11 @@ impl Tune<'_> {
     pub(super) async fn go_on(
         &mut self,
         bench: &mut Bench<'_>,
-        proposals: Option<&mut Proposals<'_>>,
+        mut proposals: Option<&mut Proposals<'_>>,
         ledger: &mut Ledger,
     ) -> anyhow::Result<Option<Ended>> {
+        // What a killed command has paid, too.
+        self.record(bench, ledger, &[], false).await?;
         if self.args.repeats > 1 {
             let repeated = bench.judged[0].candidate.repeated(self.args.repeats);
             let (repeated, _) = Judged::prepare(repeated, bench.labelled, bench.store).await?;
@@ -47,9 +49,10 @@ impl Tune<'_> {
                 Ok(votes) => votes,
                 Err(ended) => return Ok(Some(ended)),
             };
+            self.record(bench, ledger, &[], false).await?;
             self.project_again(bench, &leaves, &votes)?;
         }
-        if let Some(proposals) = proposals {
+        if let Some(proposals) = proposals.as_mut() {
             let ended = proposals.make(self.args.propose, bench, &mut self.table, ledger).await?;
             if ended.is_some() {
                 return Ok(ended);
@@ -60,6 +63,8 @@ impl Tune<'_> {
                 self.out.display()
             );
         }
+        let asked = proposals.map(|of| of.asked.clone()).unwrap_or_default();
+        self.record(bench, ledger, &asked, false).await?;
         let entries = self.racers(bench);
         let (labels, split, rules) = (self.labels, self.split, self.rules);
         let tuning =
@@ -75,6 +80,7 @@ impl Tune<'_> {
                 }
             }
         };
+        self.record(bench, ledger, &asked, false).await?;
         self.document.winner = races.winner();
         let any = races.any_winner();
         let comparison = comparison(bench, &races, &self.document.sealed.hash);
