@@ -4,7 +4,8 @@ use std::fs;
 
 use serde_json::{Value, json};
 use tribunal_e2e::{
-    Gate, PostgresServer, Running, SimProcess, Workspace, assert_exit, describe, document, number,
+    Browser, Gate, PostgresServer, Running, SimProcess, Workspace, assert_exit, describe, document,
+    number, skip,
 };
 
 const LEAVES: usize = 40;
@@ -116,6 +117,8 @@ fn the_known_best_is_found_and_its_folder_is_ready() {
     let gained = found["flips"].as_array().expect("flips").iter();
     assert!(gained.filter(|flip| flip["gained"] == true).count() > 3, "{}", found["flips"]);
 
+    is_looked_at(&workspace);
+
     // A finished tuning asks nobody, and looks at nothing anew.
     let asked = sim.requests();
     let again = document(&workspace.run(&[&TUNE[..], &sets].concat()));
@@ -137,6 +140,30 @@ fn the_known_best_is_found_and_its_folder_is_ready() {
     assert_eq!(number(&burnt, "/ledger/calls"), sim.requests(), "a shared run is paid once");
     let looks = workspace.read("out/ledger.jsonl");
     assert_eq!(looks.lines().filter(|line| line.contains("\"look\"")).count(), 2);
+}
+
+/// The page in a real browser, on a phone and on a desk, everything unfolded.
+fn is_looked_at(workspace: &Workspace) {
+    let Some(mut browser) = Browser::start() else {
+        skip("no Chromium is installed: `apt-get install chromium`, then `make test` again");
+        return;
+    };
+    let page = format!("file://{}", workspace.file("out/tune.html").display());
+    for width in [360, 1280] {
+        browser.resize(width, 740);
+        browser.open(&page);
+        let unfold = "document.querySelectorAll('details').forEach(one => one.open = true)";
+        browser.value(unfold);
+        let wide = browser.value("document.documentElement.scrollWidth").as_u64();
+        assert!(
+            wide.is_some_and(|wide| wide <= width.into()),
+            "{width}: it sticks out to {wide:?}"
+        );
+        let tables = browser.value("document.querySelectorAll('table').length").as_u64();
+        assert!(tables.is_some_and(|tables| tables > 4), "{tables:?}");
+        assert_eq!(browser.complaints(), [""; 0]);
+        assert!(browser.requests().iter().all(|url| url.starts_with("file:")));
+    }
 }
 
 #[test]

@@ -187,7 +187,8 @@ pub fn race(
 fn ended(pool: usize, too_dear: Vec<usize>, rungs: Vec<Rung>, entries: &[Entry]) -> Raced {
     let mut raced =
         Raced { pool, too_dear, rungs, winner: None, lead: None, luck: None, pareto: Vec::new() };
-    if let Some([baseline, others @ ..]) = raced.rungs.last().map(|rung| &rung.scores[..]) {
+    let last = raced.rungs.last().map(|rung| (rung.leaves, &rung.scores[..]));
+    if let Some((leaves, [baseline, others @ ..])) = last {
         let best = others.iter().find(|of| of.kept);
         let lead = |of: &RungScore| Some(of.score.objective? - baseline.score.objective?);
         raced.lead = best.and_then(lead);
@@ -195,7 +196,8 @@ fn ended(pool: usize, too_dear: Vec<usize>, rungs: Vec<Rung>, entries: &[Entry])
             best.filter(|of| lead(of).is_some_and(|lead| lead > 0.0)).map(|of| of.candidate);
         let raced_by = raced.rungs.first().map_or(0, |rung| rung.scores.len() - 1);
         let accuracy = baseline.score.balanced_accuracy;
-        raced.luck = accuracy.and_then(|accuracy| optimism(raced_by as u32, accuracy, pool as u64));
+        raced.luck =
+            accuracy.and_then(|accuracy| optimism(raced_by as u32, accuracy, leaves as u64));
     }
     let mut last: BTreeMap<usize, &Score> = BTreeMap::new();
     for of in raced.rungs.iter().flat_map(|rung| &rung.scores) {
