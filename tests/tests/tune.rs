@@ -1,11 +1,14 @@
 //! Tunings from end to end, over a simulated judge whose best prompt is known.
 
-use std::fs;
+use std::{
+    fs,
+    sync::{Arc, Mutex},
+};
 
 use serde_json::{Value, json};
 use tribunal_e2e::{
-    Browser, Gate, PostgresServer, Running, SimProcess, Workspace, assert_exit, describe, document,
-    number, skip,
+    Browser, Gate, PostgresServer, Reply, Running, SimProcess, TestServer, Workspace, assert_exit,
+    describe, document, number, skip,
 };
 
 const LEAVES: usize = 40;
@@ -188,6 +191,16 @@ fn what_cannot_be_seen_is_refused_before_the_first_call() {
     workspace.write("one.toml", &one.expect("a row"));
     let args = ["tune", "--labels", "one.toml", "--judge", "sim", "--prompts", "default", "strict"];
     assert_exit(&workspace.run(&args), 2);
+    // Nor do labels that know no failure.
+    let passed = workspace.read("human.json").replace("\"score\":0.0", "\"score\":1.0");
+    workspace.write("human.json", &passed);
+    let refused = workspace.run(&[&TUNE[..], &["--prompts", "default", "strict"]].concat());
+    assert_exit(&refused, 2);
+    assert!(describe(&refused).contains("failed 0"), "{}", describe(&refused));
+    // Nor a set beside itself.
+    let twice = workspace.run(&[&TUNE[..], &["--prompts", "default", "default"]].concat());
+    assert_exit(&twice, 2);
+    assert_eq!(sim.requests(), 0);
 }
 
 /// Whether a tuning that has said these lines asks with this request in the phase.
@@ -328,4 +341,93 @@ fn a_budget_holds_over_all_runs_and_a_larger_one_goes_on() {
     assert_eq!(whole["state"], "complete");
     assert_eq!(calls(&whole), sim.requests());
     assert!(sim.requests() > asked);
+}
+
+/// A request's body as JSON, and all that its messages say.
+fn said(body: &Value) -> String {
+    let messages = body["messages"].as_array().expect("messages").iter();
+    messages.filter_map(|message| message["content"].as_str()).collect::<Vec<_>>().join("\n")
+}
+
+/// What a tuning of the one prompt with this factor asks.
+fn asked_with(factor: &str) -> Vec<Value> {
+    let workspace = workspace();
+    let bodies = Arc::<Mutex<Vec<Value>>>::default();
+    let kept = Arc::clone(&bodies);
+    let server = TestServer::start(move |request| {
+        let body = serde_json::from_str(&request.body).expect("JSON");
+        kept.lock().expect("nobody has panicked here").push(body);
+        Reply::verdict(1)
+    });
+    let judge = |name: &str, model: &str| {
+        let base_url = server.base_url();
+        format!("[judge.{name}]\nbase_url = \"{base_url}\"\nmodel = \"{model}\"\n")
+    };
+    let text =
+        "[run]\nmax_prior_nodes = 5\n[evidence]\nselection = \"lexical\"\ntoken_budget = 1500\n";
+    let text = format!("{text}{}{}", judge("sim", "a-model"), judge("second", "second-model"));
+    workspace.write("tribunal.toml", &text);
+    for paper in 0..PAPERS {
+        for file in 0..4 {
+            let lines: String =
+                (0..80).map(|line| format!("value_{file}_{line} = {line}\n")).collect();
+            workspace.write(&format!("work-{paper}/part_{file}.py"), &lines);
+        }
+    }
+    let labels = workspace.read("labels.toml");
+    let few: Vec<&str> = labels.split("[[tree]]").skip(1).take(2).collect();
+    workspace.write("labels.toml", &format!("[[tree]]{}", few.join("[[tree]]")));
+    let args = ["--prompts", "default", "--repeats", "1", "--factor", factor];
+    let output = workspace.run(&[&TUNE[..], &args].concat());
+    assert_exit(&output, 0);
+    let found = document(&output);
+    assert_eq!(found["candidates"][1]["name"], format!("default {factor}"), "{found:#}");
+    drop(server);
+    bodies.lock().expect("nobody has panicked here").clone()
+}
+
+#[test]
+fn every_factor_changes_what_the_judge_is_asked() {
+    let longest = |bodies: &[Value]| bodies.iter().map(|body| said(body).len()).max().unwrap_or(0);
+    let usual = asked_with("reasoning_effort=high");
+    let effort = |body: &&Value| body["reasoning_effort"] == "high";
+    let plain: Vec<Value> = usual.iter().filter(|body| !effort(body)).cloned().collect();
+    assert!(plain.len() >= LEAVES && usual.len() > plain.len(), "{} {}", plain.len(), usual.len());
+
+    for (factor, model) in [("judge=second", "second-model"), ("model=other-model", "other-model")]
+    {
+        let asked = asked_with(factor);
+        assert!(plain.iter().all(|body| body["model"] == "a-model"));
+        assert!(asked.iter().any(|body| body["model"] == model), "{factor}");
+        assert!(asked.iter().any(|body| body["model"] == "a-model"), "{factor}");
+    }
+    let ranks = |bodies: &[Value]| {
+        bodies.iter().filter(|body| said(body).contains("Which of the submission's files")).count()
+    };
+    assert_eq!(ranks(&plain), 0);
+    assert!(ranks(&asked_with("selection=judge")) > 10);
+    let wide = asked_with("token_budget=3000");
+    assert!(longest(&wide) > longest(&plain) + 1_000, "{} {}", longest(&wide), longest(&plain));
+    let prior = |body: &Value| said(body).matches("scales the tensor of part").count();
+    let most = |bodies: &[Value]| bodies.iter().map(prior).max().unwrap_or(0);
+    assert_eq!(most(&plain), 6, "the criterion and five before it");
+    let fewer = asked_with("max_prior_nodes=2");
+    let with_two = |bodies: &[Value]| bodies.iter().filter(|body| prior(body) == 3).count();
+    assert!(with_two(&fewer) > with_two(&plain) + 10, "{}", with_two(&fewer));
+    let same = |bodies: &[Value]| {
+        let said: Vec<String> = bodies.iter().map(said).collect();
+        said.iter().map(|one| said.iter().filter(|other| *other == one).count()).max().unwrap_or(0)
+    };
+    assert_eq!(same(&plain), 1);
+    assert_eq!(same(&asked_with("samples=3")), 3, "the first is the baseline's own answer");
+    // Answers without a quote are sent back.
+    let repairs = |bodies: &[Value]| {
+        let own = |body: &&Value| {
+            let mut messages = body["messages"].as_array().expect("messages").iter();
+            messages.any(|message| message["role"] == "assistant")
+        };
+        bodies.iter().filter(own).count()
+    };
+    assert_eq!(repairs(&plain), 0);
+    assert!(repairs(&asked_with("require_evidence=true")) > 10);
 }

@@ -183,6 +183,7 @@ pub(crate) async fn run(args: TuneArgs, context: &Context) -> anyhow::Result<Exi
             labels.papers.len()
         )
     })?;
+    check_classes(&labels, &split)?;
     let seal = split.seal(&labels);
     let out = match &args.out {
         Some(out) => out.clone(),
@@ -316,6 +317,22 @@ pub(crate) async fn run(args: TuneArgs, context: &Context) -> anyhow::Result<Exi
     store.close().await?;
     show(&tune.document, context)?;
     Ok(exit(&tune.document, &signalled, args.pool.quiet))
+}
+
+/// Refuses labels on which a race or the test has no balanced accuracy.
+fn check_classes(labels: &Labels, split: &Split) -> anyhow::Result<()> {
+    let races = split.folds().into_iter().map(|fold| ("a race", fold.dev));
+    for (what, papers) in races.chain([("the test", split.test_papers())]) {
+        let (passed, failed) = labels.classes(&labels.of_papers(&papers));
+        let names: Vec<&str> = papers.iter().map(|at| labels.papers[*at].as_str()).collect();
+        ensure!(
+            passed > 0 && failed > 0,
+            "of the leaves of {what} ({}) humans passed {passed} and failed {failed}: balanced accuracy needs \
+             both. Label submissions that fulfil some criteria and fail others",
+            names.join(", ")
+        );
+    }
+    Ok(())
 }
 
 fn check_budget(
