@@ -106,7 +106,8 @@ impl Tune<'_> {
                 document.test.as_ref().is_some_and(|test| test.finding == Finding::Improved);
             if improved {
                 let told = document.candidates[winner].clone();
-                let judge = &before.panel.first.spec.name;
+                let name = before.panel.first.spec.name.as_str();
+                let judge = self.args.judge.base_url.is_none().then_some(name);
                 let folder = files::write_winner(self.out, &after.set, &told, judge)?;
                 document.winning_set = Some(folder.display().to_string());
             }
