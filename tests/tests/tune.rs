@@ -2,7 +2,10 @@
 
 use std::{
     fs,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use serde_json::{Value, json};
@@ -183,7 +186,23 @@ fn what_cannot_be_seen_is_refused_before_the_first_call() {
     assert_eq!(sim.requests(), 0);
     let planned = workspace.run(&[&TUNE[..], &sets, &["--force", "--plan"]].concat());
     assert_exit(&planned, 0);
-    assert!(number(&document(&planned), "/projection/questions") > 100);
+    let planned = document(&planned);
+    assert!(number(&planned, "/projection/questions") > 100);
+    let expected = number(&planned, "/projection/expected_questions");
+    assert!(expected <= number(&planned, "/projection/questions"), "{planned:#}");
+    assert_eq!(planned["power"]["rates"]["basis"], "assumed");
+    // Known rates stand in the labels.
+    let known = format!(
+        "[baseline]\nsensitivity = 0.72\nspecificity = 0.7\n{}",
+        workspace.read("labels.toml")
+    );
+    workspace.write("known.toml", &known);
+    let args = ["tune", "--json", "--quiet", "--labels", "known.toml", "--judge", "sim", "--plan"];
+    let planned = document(&workspace.run(&[&args[..], &sets, &["--force"]].concat()));
+    assert_eq!(
+        planned["power"]["rates"],
+        json!({"basis": "labels", "sensitivity": 0.72, "specificity": 0.7})
+    );
     assert_eq!(sim.requests(), 0);
     // One paper says nothing of another.
     let one =
@@ -201,6 +220,30 @@ fn what_cannot_be_seen_is_refused_before_the_first_call() {
     let twice = workspace.run(&[&TUNE[..], &["--prompts", "default", "default"]].concat());
     assert_exit(&twice, 2);
     assert_eq!(sim.requests(), 0);
+}
+
+#[test]
+fn what_the_noise_hides_is_refused_before_the_race() {
+    let workspace = workspace();
+    // A judge that answers every other question otherwise.
+    let asked = AtomicU64::new(0);
+    let server = TestServer::start(move |_| {
+        Reply::verdict(u8::from(asked.fetch_add(1, Ordering::SeqCst).is_multiple_of(2)))
+    });
+    configure(&workspace, &server.base_url());
+    let args = ["--prompts", "default", "strict", "--target-effect", "14"];
+    let planned = workspace.run(&[&TUNE[..], &args, &["--plan"]].concat());
+    assert_exit(&planned, 0);
+    let refused = workspace.run(&[&TUNE[..], &args].concat());
+    assert_exit(&refused, 2);
+    assert!(describe(&refused).contains("cannot be seen"), "{}", describe(&refused));
+    // 60 leaves, three times: what it has paid is known, and not paid again.
+    assert_eq!(server.requests(), 180);
+    let ledger = workspace.read("out/ledger.jsonl");
+    let spent: Value = serde_json::from_str(ledger.lines().last().expect("a line")).expect("JSON");
+    assert_eq!(number(&spent, "/spent/judge_calls"), 180, "{ledger}");
+    assert_exit(&workspace.run(&[&TUNE[..], &args].concat()), 2);
+    assert_eq!(server.requests(), 180);
 }
 
 /// Whether a tuning that has said these lines asks with this request in the phase.
