@@ -1,10 +1,11 @@
 //! The end-to-end suite's tools: the real binary, the simulated judge in a process of its own, a
-//! server that answers as a test wants, generated rubrics and submissions.
+//! server that answers as a test wants, a gate that holds requests, generated rubrics and submissions.
 //!
 //! Owns starting and ending processes. It reaches into no crate: what it knows of Tribunal is what
 //! a user knows.
 
 mod browser;
+mod gate;
 mod generate;
 mod network;
 mod postgres;
@@ -24,6 +25,7 @@ use serde_json::Value;
 
 pub use self::{
     browser::Browser,
+    gate::Gate,
     generate::{write_labels, write_rubric, write_submission},
     network::Network,
     postgres::{PASSWORD, Place, PostgresServer, SharedServer},

@@ -10,4 +10,6 @@ pub(crate) mod files;
 pub(crate) mod labels;
 pub(crate) mod ledger;
 pub(crate) mod proposals;
+mod question;
+mod spend;
 pub(crate) mod text;

@@ -95,7 +95,7 @@ pub fn scatter(title: &str, x_axis: &str, y_axis: &str, points: &[Point]) -> Str
     let (x_range, y_range) = (range(&|p| p.x), range(&|p| p.y));
     let x =
         |value: f64| left + (value - x_range.0) / (x_range.1 - x_range.0) * (WIDE - left - 90.0);
-    let y = |value: f64| bottom - (value - y_range.0) / (y_range.1 - y_range.0) * (bottom - 16.0);
+    let y = |value: f64| bottom - (value - y_range.0) / (y_range.1 - y_range.0) * (bottom - 30.0);
     let mut svg = open(title, HEIGHT);
     let _ = write!(
         svg,

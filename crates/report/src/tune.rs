@@ -2,14 +2,14 @@
 //!
 //! Owns which tables stand on it and in which order. Every number is the document's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minijinja::Value;
 use serde::Serialize;
 use tribunal_tune::{
     Split,
     document::{FlipDocument, TuneDocument},
-    race::{Raced, Rung},
+    race::{Raced, Rung, RungScore},
     score::Score,
 };
 
@@ -35,9 +35,20 @@ struct Context<'d> {
 #[derive(Serialize)]
 struct RaceTable<'d> {
     title: String,
+    /// Everybody by the last rung that asked, the baseline first.
+    last: Vec<LastRow<'d>>,
     rungs: &'d [Rung],
     lead: Option<f64>,
     luck: Option<f64>,
+}
+
+/// What was seen of a candidate at last.
+#[derive(Serialize)]
+struct LastRow<'d> {
+    of: &'d RungScore,
+    rung: usize,
+    leaves: usize,
+    won: bool,
 }
 
 #[derive(Serialize)]
@@ -74,7 +85,10 @@ pub fn tune_page(document: &TuneDocument) -> Result<Rendered, PageError> {
     let winner = document.winner.and_then(|at| names.get(at).copied());
     let tested = document.test.iter().flat_map(|test| {
         let row = |name, score| TestRow { name, score };
-        [row(names[0], &test.baseline), row(winner.unwrap_or("winners of the folds"), &test.winner)]
+        // Where papers are left out in turn, each has a winner of its own.
+        let one = winner.filter(|_| matches!(document.split, Split::Papers { .. }));
+        let own = one.unwrap_or("the winner without the leaf's paper");
+        [row(names[0], &test.baseline), row(own, &test.winner)]
     });
     let flips = [("Gained", true), ("Lost", false)].map(|(title, gained)| Flips {
         title,
@@ -106,19 +120,33 @@ fn split(document: &TuneDocument) -> BTreeMap<&'static str, String> {
 
 fn races(document: &TuneDocument) -> Vec<RaceTable<'_>> {
     let Some(races) = &document.races else { return Vec::new() };
-    let table = |title: String, raced: &'_ Raced| (title, raced.lead, raced.luck);
     let folds = races.folds.iter().enumerate().map(|(at, raced)| {
         let title = match (&races.overall, document.papers.get(at)) {
             (Some(_), Some(paper)) => format!("Without {paper}"),
             _ => "On the development papers".to_owned(),
         };
-        (table(title, raced), raced)
+        (title, raced)
     });
-    let overall =
-        races.overall.iter().map(|raced| (table("On all papers".to_owned(), raced), raced));
-    let all = overall.chain(folds);
-    all.map(|((title, lead, luck), raced)| RaceTable { title, rungs: &raced.rungs, lead, luck })
+    let overall = races.overall.iter().map(|raced| ("On all papers".to_owned(), raced));
+    overall
+        .chain(folds)
+        .map(|(title, raced)| {
+            let Raced { rungs, lead, luck, .. } = raced;
+            RaceTable { title, last: last(raced), rungs, lead: *lead, luck: *luck }
+        })
         .collect()
+}
+
+fn last(raced: &Raced) -> Vec<LastRow<'_>> {
+    let mut told = BTreeSet::new();
+    let mut last = Vec::new();
+    for (at, rung) in raced.rungs.iter().enumerate().rev() {
+        for of in rung.scores.iter().filter(|of| told.insert(of.candidate)) {
+            let won = raced.winner == Some(of.candidate);
+            last.push(LastRow { of, rung: at + 1, leaves: rung.leaves, won });
+        }
+    }
+    last
 }
 
 /// Candidates by their last rung in the race that names the winner.
@@ -145,7 +173,9 @@ fn pareto(document: &TuneDocument, names: &[&str]) -> Option<String> {
 mod tests {
     use tribunal_tune::{
         Entry, Label, Labels, Rules, Step, Table, Tuning, Wanted,
-        document::{CandidateDocument, DiffLine, Projection, Sealed, Spent, TuneState},
+        document::{
+            CandidateDocument, DiffLine, LedgerDocument, Projection, Sealed, Spent, TuneState,
+        },
         noise::Visible,
     };
 
@@ -214,6 +244,7 @@ mod tests {
             projection: Projection::default(),
             visible: Visible::of((60, 60), None),
             power: None,
+            power_before: None,
             noise: None,
             winner: races.winner(),
             answer: Some(test.reading.clone()),
@@ -222,6 +253,7 @@ mod tests {
             flips: vec![flip(true), flip(false)],
             prompt_diff: BTreeMap::from([(text.to_owned(), vec![line])]),
             spent: Spent::default(),
+            ledger: LedgerDocument::default(),
             notes: vec![text.to_owned()],
             out: "out".to_owned(),
             winning_set: None,

@@ -94,12 +94,16 @@ pub struct DiffLine {
 pub struct Projection {
     /// Questions about leaves, at most: repeats, races and test.
     pub questions: usize,
-    /// Questions of a race in which every candidate is asked about every leaf, and of the same test.
+    /// The same on average over simulated tunings.
+    pub expected_questions: usize,
+    /// The same with a race in which every candidate is asked about every leaf.
     pub full_factorial: usize,
     /// Proposals asked for.
     pub proposals: usize,
     /// US dollars at most; null where a price is not known.
     pub cost_usd: Option<f64>,
+    /// US dollars for the expected questions; null where a price is not known.
+    pub expected_cost_usd: Option<f64>,
 }
 
 /// What a tuning has used, over all of its commands.
@@ -116,6 +120,20 @@ pub struct Spent {
     /// Verdicts taken over from other runs.
     pub reused: u64,
     /// US dollars of judge and proposer; null where a price is not known.
+    pub cost_usd: Option<f64>,
+}
+
+/// What the ledger counts, over all tunings that keep it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LedgerDocument {
+    /// Looks at a test set, each comparison once.
+    pub looks: usize,
+    /// Tunings.
+    pub tunings: usize,
+    /// Calls to judges and proposers. What a killed command paid is here from the next step of a tuning
+    /// with the same runs on.
+    pub calls: u64,
+    /// US dollars; null where a price is not known.
     pub cost_usd: Option<f64>,
 }
 
@@ -163,9 +181,11 @@ pub struct TuneDocument {
     pub projection: Projection,
     /// What the test can show.
     pub visible: Visible,
-    /// How often this tuning would find a candidate that is better by the effect wanted; null where
-    /// none is wanted.
+    /// How often this tuning would find a candidate that is better by the effect wanted, by what is
+    /// known of the baseline by now; null where none is wanted.
     pub power: Option<Power>,
+    /// The same as it was announced before the first call.
+    pub power_before: Option<Power>,
     /// The baseline against itself; null where it was not repeated yet.
     pub noise: Option<NoiseFloor>,
     /// The races; null where they have not ended.
@@ -182,6 +202,8 @@ pub struct TuneDocument {
     pub prompt_diff: BTreeMap<String, Vec<DiffLine>>,
     /// What it has used so far.
     pub spent: Spent,
+    /// What all tunings of the ledger have used.
+    pub ledger: LedgerDocument,
     /// What one has to know to read this.
     pub notes: Vec<String>,
     /// Where the files are.

@@ -23,6 +23,7 @@ pub mod specific;
 pub mod split;
 pub mod tuning;
 
+mod lead;
 mod random;
 
 pub use answer::{Answer, Table, Wanted};

@@ -2,7 +2,8 @@
 //!
 //! Owns one order of the leaves whose every beginning is a sample stratified by category, label and
 //! paper: the two labels alike, strata within a label by their size. A longer beginning holds the
-//! shorter one, so that no answer is paid for twice. Each leaf then weighs by the inverse of its
+//! shorter one, and a leaf's ticket is the same in every pool, so that races over overlapping papers ask
+//! about the same leaves and no answer is paid for twice. Each leaf then weighs by the inverse of its
 //! stratum's drawn share.
 
 use std::collections::BTreeMap;
@@ -31,9 +32,9 @@ fn stratum(labels: &Labels, leaf: usize) -> Stratum<'_> {
 pub fn order(labels: &Labels, pool: &[usize], seed: u64) -> Vec<usize> {
     let mut strata: BTreeMap<Stratum<'_>, Vec<(f64, usize)>> = BTreeMap::new();
     let mut random = Random::new(seed, "sample");
+    let tickets: Vec<f64> = labels.leaves.iter().map(|_| random.uniform()).collect();
     for leaf in pool {
-        let ticket = random.uniform();
-        strata.entry(stratum(labels, *leaf)).or_default().push((ticket, *leaf));
+        strata.entry(stratum(labels, *leaf)).or_default().push((tickets[*leaf], *leaf));
     }
     let (passed, failed) = labels.classes(pool);
     let mut queue: Vec<(f64, f64, usize)> = Vec::with_capacity(pool.len());

@@ -81,15 +81,16 @@ impl Sums {
         Some(f64::midpoint(self.rate(0)?, self.rate(1)?))
     }
 
+    /// Submissions of which any leaf was counted.
+    fn rooted(&self) -> f64 {
+        self.roots.iter().filter(|(total, _)| *total > 0.0).count() as f64
+    }
+
     /// `shares`: of each submission, the share of its root that the pool's labelled leaves have.
     fn root_bias(&self, shares: &[f64]) -> Option<f64> {
-        let (mut sum, mut count) = (0.0, 0.0);
-        for ((total, excess), share) in self.roots.iter().zip(shares) {
-            if *total > 0.0 {
-                sum += share * excess / total;
-                count += 1.0;
-            }
-        }
+        let biases = self.roots.iter().zip(shares).filter(|((total, _), _)| *total > 0.0);
+        let sum: f64 = biases.map(|((total, excess), share)| share * excess / total).sum();
+        let count = self.rooted();
         (count > 0.0).then(|| sum / count)
     }
 
@@ -108,6 +109,40 @@ pub(crate) fn shares(labels: &Labels, pool: &[usize]) -> Vec<f64> {
         shares[leaf.submission] += leaf.weight;
     }
     shares
+}
+
+/// What each leaf of a sample adds to the objective of a candidate whose root bias has this sign: the
+/// objective is their sum. Their spread says how sure it is.
+pub(crate) fn parts(
+    labels: &Labels,
+    shares: &[f64],
+    sample: &[Drawn],
+    answer: impl Fn(usize) -> Option<Answer>,
+    lambda: f64,
+) -> Vec<f64> {
+    let mut sums = Sums::new(labels.submissions.len());
+    let verdict =
+        |drawn: &Drawn| answer(drawn.leaf).map(|of| of.verdict(labels.leaves[drawn.leaf].human));
+    for drawn in sample {
+        let leaf = &labels.leaves[drawn.leaf];
+        if let Some(verdict) = verdict(drawn) {
+            sums.add(drawn.weight, leaf.submission, leaf.weight, leaf.human, verdict);
+        }
+    }
+    let slope = lambda * sums.root_bias(shares).map_or(0.0, f64::signum) / sums.rooted().max(1.0);
+    let part = |drawn: &Drawn| {
+        let leaf = &labels.leaves[drawn.leaf];
+        let Some(verdict) = verdict(drawn) else { return 0.0 };
+        let (class, _) = sums.classes[usize::from(!leaf.human)];
+        let hit = f64::from(verdict == leaf.human) * drawn.weight / (2.0 * class);
+        let (total, _) = sums.roots[leaf.submission];
+        if total == 0.0 {
+            return hit;
+        }
+        let excess = drawn.weight * leaf.weight * (f64::from(verdict) - f64::from(leaf.human));
+        hit - slope * shares[leaf.submission] * excess / total
+    };
+    sample.iter().map(part).collect()
 }
 
 /// The score of these answers about a sample of `pool`; leaves without an answer are left out.
@@ -146,5 +181,40 @@ pub fn score(
             .map(|(category, (weight, hits))| (category.to_owned(), hits / weight))
             .collect(),
         ..score
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::labels::Label;
+
+    #[test]
+    fn the_parts_add_up_to_the_objective() {
+        let leaf = |at: usize| Label {
+            submission: at % 3,
+            paper: at % 3,
+            category: "Code Development".to_owned(),
+            human: at.is_multiple_of(2),
+            weight: (at % 4) as f64 / 20.0,
+            name: at.to_string(),
+            source: at,
+        };
+        let names: Vec<String> = (0..3).map(|at| at.to_string()).collect();
+        let labels = Labels {
+            papers: names.clone(),
+            submissions: names,
+            leaves: (0..40).map(leaf).collect(),
+        };
+        let pool: Vec<usize> = (0..40).collect();
+        let sample: Vec<Drawn> =
+            (0..30).map(|leaf| Drawn { leaf, weight: 1.0 + (leaf % 5) as f64 }).collect();
+        let answers = [Answer::Pass, Answer::Fail, Answer::Unparsed, Answer::Pass, Answer::Pass];
+        let answer = |leaf: usize| Some(answers[leaf * 7 % 5]);
+        let whole = score(&labels, &pool, &sample, answer, 1.5);
+        assert!(whole.root_bias.is_some_and(|bias| bias.abs() > 0.01), "{whole:?}");
+        let parts = parts(&labels, &shares(&labels, &pool), &sample, answer, 1.5);
+        let sum: f64 = parts.iter().sum();
+        assert!((sum - whole.objective.unwrap()).abs() < 1e-12, "{sum}, {whole:?}");
     }
 }

@@ -9,7 +9,8 @@ use crate::{
     answer::{Table, Wanted},
     final_test::{FinalTest, final_test},
     labels::Labels,
-    race::{BASELINE, Raced, Rules, questions, race, schedule},
+    race::{BASELINE, Raced, Rules, race, schedule},
+    sample::order,
     split::{Fold, Split},
 };
 
@@ -38,6 +39,17 @@ pub struct Races {
     pub folds: Vec<Raced>,
     /// Where each paper is left out in turn, the race over all papers, which names the winner.
     pub overall: Option<Raced>,
+}
+
+/// What is asked at most.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Most {
+    /// Questions of the races.
+    pub raced: usize,
+    /// Those that the test asks besides.
+    pub tested: usize,
+    /// US dollars of both; null where a cost is not known.
+    pub usd: Option<f64>,
 }
 
 /// A tuning's labels, candidates and rules.
@@ -94,14 +106,8 @@ impl Tuning<'_> {
 
     /// All races, as far as the answers go. Questions of several races are wanted together.
     pub fn races(&self, table: &Table) -> Step<Races> {
-        let folds = self.split.folds();
-        let mut all: Vec<Step<Raced>> =
-            folds.iter().map(|fold| self.race(&fold.dev, &fold.test, table)).collect();
-        let leaves_out = matches!(self.split, Split::LeaveOnePaperOut { .. });
-        if leaves_out {
-            let papers: Vec<usize> = (0..self.labels.papers.len()).collect();
-            all.push(self.race(&papers, &[], table));
-        }
+        let to_run = self.races_to_run();
+        let all = to_run.iter().map(|(papers, test)| self.race(papers, test, table));
         let (mut wanted, mut done) = (Vec::new(), Vec::new());
         for step in all {
             match step {
@@ -114,7 +120,7 @@ impl Tuning<'_> {
             wanted.dedup();
             return Step::Ask(wanted);
         }
-        let overall = if leaves_out { done.pop() } else { None };
+        let overall = if done.len() > self.split.folds().len() { done.pop() } else { None };
         Step::Done(Races { folds: done, overall })
     }
 
@@ -153,21 +159,76 @@ impl Tuning<'_> {
         Step::Done(final_test(self.labels, &leaves, winner, table, self.rules, self.seed))
     }
 
-    /// Questions that the races ask at most, and those that the test asks besides.
-    pub fn planned(&self) -> (usize, usize) {
-        let papers = self.labels.papers.len();
-        let count = |papers: &[usize]| self.labels.of_papers(papers).len();
+    /// The races, each as its papers and those that it is tested on.
+    fn races_to_run(&self) -> Vec<(Vec<usize>, Vec<usize>)> {
+        let folds = self.split.folds().into_iter().map(|Fold { dev, test, .. }| (dev, test));
+        let mut all: Vec<(Vec<usize>, Vec<usize>)> = folds.collect();
+        if matches!(self.split, Split::LeaveOnePaperOut { .. }) {
+            all.push(((0..self.labels.papers.len()).collect(), Vec::new()));
+        }
+        all
+    }
+
+    /// What races and test ask at most. Nobody is asked twice about a leaf: what one race has asked,
+    /// another one and the test know.
+    pub fn planned(&self) -> Most {
+        let leaves = self.labels.leaves.len();
+        // Candidates that are asked about a leaf at most, by races; then by the test alone.
+        let (mut raced, mut tested) = (vec![0; leaves], vec![0; leaves]);
+        for (papers, test) in self.races_to_run() {
+            let order = order(self.labels, &self.labels.of_papers(&papers), self.seed);
+            let rungs = schedule(self.racers(&test).len(), order.len(), self.rules.fewest_leaves);
+            let mut before = 0;
+            for rung in rungs {
+                order[before..rung.leaves].iter().for_each(|leaf| raced[*leaf] += rung.candidates);
+                before = rung.leaves;
+            }
+            self.labels.of_papers(&test).into_iter().for_each(|leaf| tested[leaf] += 1);
+        }
         let racers = self.entries.len().saturating_sub(1);
-        let rungs = |pool: usize| questions(&schedule(racers, pool, self.rules.fewest_leaves));
-        match self.split {
-            Split::Papers { dev, test, .. } => (rungs(count(dev)), 2 * count(test)),
-            // The folds' samples overlap, and nobody is asked twice about a leaf.
-            Split::LeaveOnePaperOut { .. } => {
-                let all = count(&(0..papers).collect::<Vec<_>>());
-                let folds = self.split.folds();
-                let raced: usize = folds.iter().map(|fold| rungs(count(&fold.dev))).sum();
-                ((raced + rungs(all) + 2 * all).min(self.entries.len() * all), 0)
+        // Of any number of candidates the dearest ones.
+        let own = self.entries.first().and_then(|of| of.cost);
+        let mut costs: Vec<f64> =
+            self.entries.iter().skip(BASELINE + 1).filter_map(|of| of.cost).collect();
+        costs.sort_by(|a, b| b.total_cmp(a));
+        let known = costs.len() == racers;
+        let (mut most, mut usd) = (Most { raced: 0, tested: 0, usd: None }, 0.0);
+        for (raced, tested) in raced.into_iter().zip(tested) {
+            let by_race = raced.min(racers);
+            let by_all = (raced + tested).min(racers);
+            let baseline = (usize::from(raced > 0), usize::from(raced + tested > 0));
+            most.raced += baseline.0 + by_race;
+            most.tested += baseline.1 - baseline.0 + by_all - by_race;
+            usd += baseline.1 as f64 * own.unwrap_or(0.0);
+            usd += costs.iter().take(by_all).sum::<f64>();
+        }
+        most.usd = own.filter(|_| known).map(|_| usd);
+        most
+    }
+
+    /// Questions behind these races and, where any of them has a winner, their test.
+    pub fn asked(&self, races: &Races) -> usize {
+        let leaves = self.labels.leaves.len();
+        let mut asked = vec![false; leaves * self.entries.len()];
+        let all = races.folds.iter().chain(&races.overall);
+        for ((papers, _), raced) in self.races_to_run().into_iter().zip(all) {
+            let order = order(self.labels, &self.labels.of_papers(&papers), self.seed);
+            for rung in &raced.rungs {
+                for (of, leaf) in rung
+                    .scores
+                    .iter()
+                    .flat_map(|of| order[..rung.leaves].iter().map(move |leaf| (of, *leaf)))
+                {
+                    asked[of.candidate * leaves + leaf] = true;
+                }
             }
         }
+        if races.any_winner() {
+            for (leaf, winner) in self.tested(races) {
+                asked[BASELINE * leaves + leaf] = true;
+                asked[winner * leaves + leaf] = true;
+            }
+        }
+        asked.into_iter().filter(|asked| *asked).count()
     }
 }

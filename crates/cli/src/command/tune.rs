@@ -13,6 +13,7 @@ use tribunal_tune::{
     Labels, Rules, Split, Table,
     document::{Projection, Sealed, TuneDocument, TuneState},
     noise::Visible,
+    power::Rates,
 };
 use tribunal_worker::{ResolveEndpoints as _, consult::Consultant};
 
@@ -34,6 +35,7 @@ use crate::{
     },
 };
 
+mod announce;
 mod end;
 mod steps;
 
@@ -117,6 +119,8 @@ struct Tune<'t> {
     labels: &'t Labels,
     split: &'t Split,
     rules: Rules,
+    /// What is known of the baseline.
+    rates: Rates,
     out: &'t Path,
     document: TuneDocument,
     table: Table,
@@ -142,8 +146,8 @@ pub(crate) async fn run(args: TuneArgs, context: &Context) -> anyhow::Result<Exi
         rates: args.pool.rates,
     };
     let options = OptionArgs { code_only: args.code_only, ..OptionArgs::default() };
-    let labelled = labels::read(&args.labels, &options)?;
-    let mut candidates = common.candidates(&args.prompts, &args.factors)?;
+    let labels::LabelFile { labelled, rates } = labels::read(&args.labels, &options)?;
+    let (mut candidates, mut left_out) = common.candidates(&args.prompts, &args.factors)?;
     candidates::distinct_names(&mut candidates)?;
     let proposer = match &args.proposer {
         Some(name) if args.propose > 0 => {
@@ -179,6 +183,7 @@ pub(crate) async fn run(args: TuneArgs, context: &Context) -> anyhow::Result<Exi
             labels.papers.len()
         )
     })?;
+    check_classes(&labels, &split)?;
     let seal = split.seal(&labels);
     let out = match &args.out {
         Some(out) => out.clone(),
@@ -204,8 +209,13 @@ pub(crate) async fn run(args: TuneArgs, context: &Context) -> anyhow::Result<Exi
             .collect(),
     };
     for candidate in candidates {
-        bench.add(candidate).await?;
+        left_out.extend(bench.add(candidate).await?);
     }
+    ensure!(
+        bench.judged.len() > 1 || args.propose > 0,
+        "one candidate alone is no race: {}",
+        left_out.join("; ")
+    );
     let rules = Rules {
         specificity_loss: args.max_specificity_loss,
         cost_ratio: args.max_cost_ratio,
@@ -240,6 +250,7 @@ pub(crate) async fn run(args: TuneArgs, context: &Context) -> anyhow::Result<Exi
         projection: Projection::default(),
         visible: Visible::of(labels.classes(&labels.of_papers(&split.test_papers())), None),
         power: None,
+        power_before: None,
         noise: None,
         races: None,
         winner: None,
@@ -248,13 +259,23 @@ pub(crate) async fn run(args: TuneArgs, context: &Context) -> anyhow::Result<Exi
         flips: Vec::new(),
         prompt_diff: Default::default(),
         spent: Default::default(),
-        notes: notes(&labels, &split, by_rule),
+        ledger: Default::default(),
+        notes: notes(&labels, &split, by_rule).into_iter().chain(left_out).collect(),
         out: out.display().to_string(),
         winning_set: None,
     };
     let table = Table::new(labels.leaves.len());
-    let mut tune =
-        Tune { args: &args, labels: &labels, split: &split, rules, out: &out, document, table };
+    let rates = rates.unwrap_or_else(Rates::assumed);
+    let mut tune = Tune {
+        args: &args,
+        labels: &labels,
+        split: &split,
+        rules,
+        rates,
+        out: &out,
+        document,
+        table,
+    };
     tune.project(&bench)?;
     if args.plan {
         tune.document.candidates = end::candidates(&bench);
@@ -285,12 +306,33 @@ pub(crate) async fn run(args: TuneArgs, context: &Context) -> anyhow::Result<Exi
         }
     };
     let own = proposals.as_mut().map(|(proposals, _)| proposals);
-    let ended = tune.go_on(&mut bench, own, &mut ledger).await?;
+    let ended = tune.go_on(&mut bench, own, &mut ledger).await;
     let asked = proposals.map(|(of, _)| (of.asked, of.simulated)).unwrap_or_default();
+    if ended.is_err() {
+        // What it refuses, it may refuse after it has paid.
+        tune.record(&bench, &mut ledger, &asked.0, true).await?;
+    }
+    let ended = ended?;
     tune.finish(&bench, &mut ledger, asked, &paired, ended.as_ref()).await?;
     store.close().await?;
     show(&tune.document, context)?;
     Ok(exit(&tune.document, &signalled, args.pool.quiet))
+}
+
+/// Refuses labels on which a race or the test has no balanced accuracy.
+fn check_classes(labels: &Labels, split: &Split) -> anyhow::Result<()> {
+    let races = split.folds().into_iter().map(|fold| ("a race", fold.dev));
+    for (what, papers) in races.chain([("the test", split.test_papers())]) {
+        let (passed, failed) = labels.classes(&labels.of_papers(&papers));
+        let names: Vec<&str> = papers.iter().map(|at| labels.papers[*at].as_str()).collect();
+        ensure!(
+            passed > 0 && failed > 0,
+            "of the leaves of {what} ({}) humans passed {passed} and failed {failed}: balanced accuracy needs \
+             both. Label submissions that fulfil some criteria and fail others",
+            names.join(", ")
+        );
+    }
+    Ok(())
 }
 
 fn check_budget(

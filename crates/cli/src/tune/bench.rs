@@ -1,8 +1,8 @@
 //! Candidates at work: each a run of the store for each labelled submission, of which only those
 //! leaves are in the queue that were wanted so far.
 //!
-//! Owns the way from wanted questions to answers, over the same queue, limits and reuse as any run's,
-//! and one budget over all of them. A run that has been asked before brings its answers with it.
+//! Owns the way from wanted questions to answers, over the same queue, limits and reuse as any run's. What
+//! that may cost is `spend`'s. A run that has been asked before brings its answers with it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,13 +11,16 @@ use std::{
 
 use tribunal_core::{
     FailureClass, LeafTask, Outcome, Rubric, RunId, RunSpec, RunState, UngradedReason,
-    verdict::Rationale,
+    verdict::Verdict,
 };
-use tribunal_store::{Amount, Budget, RunTotals, Store};
-use tribunal_tune::{Answer, Table, Wanted, document::Spent};
+use tribunal_store::Store;
+use tribunal_tune::{Answer, Table, Wanted};
 use tribunal_worker::{Scope, Shutdown};
 
-use super::{candidates::Candidate, labels::Labelled};
+use super::{
+    candidates::{Candidate, same_as},
+    labels::Labelled,
+};
 use crate::{
     config::Config,
     engine::{self, Endpoints},
@@ -28,9 +31,6 @@ use crate::{
 
 /// Outcomes read at once.
 const PAGE: usize = 4_096;
-
-/// Millionths in a dollar.
-const MICRO: f64 = 1e6;
 
 /// The place of the repeated baseline among the candidates.
 const REPEATED: usize = usize::MAX;
@@ -56,7 +56,7 @@ pub(crate) struct Judged {
     /// What a leaf is expected to cost, in US dollars.
     pub(crate) usd_a_leaf: Option<f64>,
     /// What it may cost at most, asked again once.
-    most_usd_a_leaf: f64,
+    pub(super) most_usd_a_leaf: f64,
 }
 
 /// What the leaves of a submission are.
@@ -156,15 +156,20 @@ impl Judged {
 // === impl Bench ===
 
 impl Bench<'_> {
-    /// Adds a candidate; its place among all.
+    /// Adds a candidate, unless it would ask the very same questions as one that is there: what is said
+    /// of it then.
     ///
     /// # Errors
     ///
     /// An input cannot be used, or the store failed.
-    pub(crate) async fn add(&mut self, candidate: Candidate) -> anyhow::Result<usize> {
+    pub(crate) async fn add(&mut self, candidate: Candidate) -> anyhow::Result<Option<String>> {
         let (judged, _) = Judged::prepare(candidate, self.labelled, self.store).await?;
+        let runs = |of: &Judged| of.runs.iter().map(|of| of.run.clone()).collect::<Vec<_>>();
+        if let Some(other) = self.judged.iter().find(|other| runs(other) == runs(&judged)) {
+            return Ok(Some(same_as(&judged.candidate, &other.candidate)));
+        }
         self.judged.push(judged);
-        Ok(self.judged.len() - 1)
+        Ok(None)
     }
 
     /// Asks these questions and puts the answers into the table, those of earlier commands first.
@@ -274,7 +279,7 @@ impl Bench<'_> {
     }
 
     /// The candidates, and the repeated baseline.
-    fn all(&self) -> impl Iterator<Item = &Judged> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Judged> {
         self.judged.iter().chain(&self.repeated)
     }
 
@@ -325,95 +330,6 @@ impl Bench<'_> {
         Ok(open)
     }
 
-    /// These runs in groups that are worked on together: all, where the budget holds the most that
-    /// they may cost, else one after the other, each with all that is left.
-    async fn affordable(
-        &self,
-        open: BTreeMap<RunId, u64>,
-    ) -> anyhow::Result<Vec<BTreeMap<RunId, u64>>> {
-        let most: f64 = open.iter().map(|(run, tasks)| self.most_usd(run, *tasks)).sum();
-        let together = self.left_usd().await?.is_none_or(|left| most <= left);
-        Ok(match (open.is_empty(), together) {
-            (true, _) => Vec::new(),
-            (false, true) => vec![open],
-            (false, false) => open.into_iter().map(|run| BTreeMap::from([run])).collect(),
-        })
-    }
-
-    fn most_usd(&self, run: &RunId, tasks: u64) -> f64 {
-        let own = self.all().find(|of| of.runs.iter().any(|benched| benched.run == *run));
-        own.map_or(0.0, |of| of.most_usd_a_leaf * tasks as f64)
-    }
-
-    /// Gives each of these runs its part, by what it may cost at most, of what is left of the budget.
-    async fn share_budget(&self, open: &BTreeMap<RunId, u64>) -> anyhow::Result<()> {
-        let Some(left) = self.left_usd().await? else { return Ok(()) };
-        let all: f64 = open.iter().map(|(run, tasks)| self.most_usd(run, *tasks)).sum();
-        for (run, tasks) in open {
-            let totals = self.store.totals(run).await?;
-            let own = self.usd_of(run, &totals).unwrap_or(0.0);
-            let share = if all > 0.0 { self.most_usd(run, *tasks) / all } else { 1.0 };
-            let limit = ((own + left * share) * MICRO) as u64;
-            let budget = Budget { micro_usd: Some(limit), tokens: None };
-            let tokens = totals.usage.input + totals.usage.output;
-            let spent = Amount { micro_usd: (own * MICRO).ceil() as u64, tokens };
-            self.store.set_budget(run, budget, spent).await?;
-        }
-        Ok(())
-    }
-
-    /// What a run has cost.
-    fn usd_of(&self, run: &RunId, totals: &RunTotals) -> Option<f64> {
-        let own = self.all().find(|of| of.runs.iter().any(|benched| benched.run == *run));
-        let prices = own.and_then(|of| of.candidate.panel.first.facts.prices);
-        totals.recorded_usd().or(prices.map(|prices| totals.cost_usd(&prices)))
-    }
-
-    /// All runs, each once.
-    fn runs(&self) -> BTreeSet<&RunId> {
-        self.all().flat_map(|of| &of.runs).map(|benched| &benched.run).collect()
-    }
-
-    /// What all runs have cost; `None` where a price is not known.
-    async fn spent_usd(&self) -> anyhow::Result<Option<f64>> {
-        let mut sum = Some(0.0);
-        for run in self.runs() {
-            let own = self.usd_of(run, &self.store.totals(run).await?);
-            sum = sum.zip(own).map(|(sum, own)| sum + own);
-        }
-        Ok(sum)
-    }
-
-    /// What is left of the budget; `None` without one.
-    ///
-    /// # Errors
-    ///
-    /// The store's.
-    pub(crate) async fn left_usd(&self) -> anyhow::Result<Option<f64>> {
-        let Some(budget) = self.budget else { return Ok(None) };
-        let spent = self.spent_usd().await?.unwrap_or(0.0);
-        Ok(Some((budget - spent - self.proposed_usd).max(0.0)))
-    }
-
-    /// What all runs have used, and whether a simulated judge answered.
-    ///
-    /// # Errors
-    ///
-    /// The store's.
-    pub(crate) async fn spent(&self) -> anyhow::Result<(Spent, bool)> {
-        let (mut spent, mut simulated) = (Spent::default(), false);
-        for run in self.runs() {
-            let totals = self.store.totals(run).await?;
-            spent.judge_calls += totals.judge_calls;
-            spent.rank_calls += totals.rank_calls;
-            spent.repair_calls += totals.repair_calls;
-            spent.reused += totals.by_source.get("reused").copied().unwrap_or(0);
-            simulated |= totals.any_simulated;
-        }
-        spent.cost_usd = self.spent_usd().await?;
-        Ok((spent, simulated))
-    }
-
     async fn work(&self, open: &BTreeMap<RunId, u64>) -> anyhow::Result<()> {
         let first = &self.judged[0].candidate.panel.first;
         let prices = first.facts.prices;
@@ -452,22 +368,22 @@ impl Bench<'_> {
         }
     }
 
-    /// The words of a candidate's verdict on a leaf, where it has one.
+    /// A candidate's verdict on a leaf, where it has one.
     ///
     /// # Errors
     ///
     /// The store's.
-    pub(crate) async fn words(
+    pub(crate) async fn verdict(
         &self,
         candidate: usize,
         leaf: usize,
-    ) -> anyhow::Result<Option<Rationale>> {
+    ) -> anyhow::Result<Option<Verdict>> {
         let (submission, position) = self.places[leaf];
         let run = &self.benched((candidate, submission)).run;
         let before = position.checked_sub(1).map(|before| (before, u32::MAX >> 1));
         let page = self.store.verdicts(run, before, 1).await?;
         let found = page.into_iter().find(|stored| stored.position == position);
-        Ok(found.and_then(|stored| stored.verdict).map(|verdict| verdict.rationale))
+        Ok(found.and_then(|stored| stored.verdict))
     }
 }
 

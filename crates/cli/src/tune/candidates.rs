@@ -128,7 +128,7 @@ fn grid(factors: &[Factor]) -> Vec<Vec<(Key, String)>> {
 
 impl Common<'_> {
     /// The candidates of these prompt sets and factors, the baseline first; one that is the same as an
-    /// earlier one is left out.
+    /// earlier one is left out, and named.
     ///
     /// # Errors
     ///
@@ -137,7 +137,7 @@ impl Common<'_> {
         &self,
         prompts: &[String],
         factors: &[Factor],
-    ) -> anyhow::Result<Vec<Candidate>> {
+    ) -> anyhow::Result<(Vec<Candidate>, Vec<String>)> {
         for (at, factor) in factors.iter().enumerate() {
             let name = factor.key.name();
             ensure!(
@@ -145,17 +145,18 @@ impl Common<'_> {
                 "--factor {name} stands twice; name its values in one"
             );
         }
-        let mut candidates: Vec<Candidate> = Vec::new();
+        let (mut candidates, mut same_as_others) = (Vec::<Candidate>::new(), Vec::new());
         for set in prompts {
             for factors in grid(factors) {
                 let candidate = self.candidate(set, &factors)?;
-                let same = |other: &Candidate| other.identity() == candidate.identity();
-                if !candidates.iter().any(same) {
-                    candidates.push(candidate);
+                let same = |other: &&Candidate| other.identity() == candidate.identity();
+                match candidates.iter().find(same) {
+                    Some(other) => same_as_others.push(same_as(&candidate, other)),
+                    None => candidates.push(candidate),
                 }
             }
         }
-        Ok(candidates)
+        Ok((candidates, same_as_others))
     }
 
     /// The candidate with this prompt set, everything else being as configured.
@@ -249,6 +250,12 @@ impl Common<'_> {
         };
         Ok(Candidate { document, config, panel, set, seen: Vec::new() })
     }
+}
+
+/// What is said of a candidate that is left out because another one asks the same.
+pub(crate) fn same_as(candidate: &Candidate, other: &Candidate) -> String {
+    let CandidateDocument { name, prompt_set, .. } = &candidate.document;
+    format!("{name} ({prompt_set}) asks the same as {}, and is left out", other.document.name)
 }
 
 /// The hash of a set, as a run's spec has it.

@@ -63,31 +63,44 @@ pub(crate) fn write_winner(
     out: &Path,
     set: &PromptSet,
     candidate: &CandidateDocument,
-    judge: &str,
+    judge: Option<&str>,
 ) -> anyhow::Result<PathBuf> {
     let folder = out.join("winner");
     write_set(&folder, set)?;
+    write_file(&out.join("winner.toml"), winner_config(candidate, judge).as_bytes())?;
+    Ok(folder)
+}
+
+/// A config with what the candidate is besides its prompt. `judge` is the configured one's name; none
+/// where the endpoint was named on the command line.
+fn winner_config(candidate: &CandidateDocument, judge: Option<&str>) -> String {
     let mut text = format!("# {}: for --config\n", candidate.name);
     let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    tables.entry("run".to_owned()).or_default().push("prompt_set = \"winner\"".to_owned());
+    let mut said = |table: &str, line: String| {
+        tables.entry(table.to_owned()).or_default().push(line);
+    };
+    said("run", "prompt_set = \"winner\"".to_owned());
+    let judge = candidate.factors.get("judge").map(String::as_str).or(judge);
+    if let Some(judge) = judge {
+        said("run", format!("judge = {}", toml::Value::String(judge.to_owned())));
+    }
     for (factor, value) in &candidate.factors {
         let quoted = toml::Value::String(value.clone());
-        let (table, line) = match factor.as_str() {
-            "judge" => ("run".to_owned(), format!("judge = {quoted}")),
-            "max_prior_nodes" if value == "all" => {
-                ("run".to_owned(), "max_prior_nodes = 0".to_owned())
+        match (factor.as_str(), judge) {
+            ("judge", _) => {}
+            ("max_prior_nodes", _) if value == "all" => {
+                said("run", "max_prior_nodes = 0".to_owned());
             }
-            "max_prior_nodes" | "require_evidence" => {
-                ("run".to_owned(), format!("{factor} = {value}"))
+            ("max_prior_nodes" | "require_evidence", _) => {
+                said("run", format!("{factor} = {value}"));
             }
-            "selection" => ("evidence".to_owned(), format!("selection = {quoted}")),
-            "token_budget" => ("evidence".to_owned(), format!("token_budget = {value}")),
-            "model" | "reasoning_effort" => {
-                (format!("judge.{judge}"), format!("{factor} = {quoted}"))
+            ("selection", _) => said("evidence", format!("selection = {quoted}")),
+            ("token_budget", _) => said("evidence", format!("token_budget = {value}")),
+            ("model" | "reasoning_effort", Some(judge)) => {
+                said(&format!("judge.{judge}"), format!("{factor} = {quoted}"));
             }
-            _ => (String::new(), format!("# and --{factor} {value}")),
-        };
-        tables.entry(table).or_default().push(line);
+            _ => said("", format!("# and on the command line: --{factor} {value}")),
+        }
     }
     for (table, lines) in tables {
         if !table.is_empty() {
@@ -95,8 +108,7 @@ pub(crate) fn write_winner(
         }
         let _ = writeln!(text, "{}", lines.join("\n"));
     }
-    write_file(&out.join("winner.toml"), text.as_bytes())?;
-    Ok(folder)
+    text
 }
 
 /// What differs between two sets, by file.
@@ -126,4 +138,45 @@ pub(crate) fn prompt_diff(
         }
     }
     differ
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_winners_settings_are_a_config() {
+        let config = |factors: &[(&str, &str)], judge: Option<&str>| {
+            let factors =
+                factors.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            let candidate =
+                CandidateDocument { factors: factors.collect(), ..CandidateDocument::default() };
+            winner_config(&candidate, judge)
+        };
+        let factors = [
+            ("judge", "other"),
+            ("max_prior_nodes", "all"),
+            ("model", "m\"1"),
+            ("require_evidence", "true"),
+            ("samples", "3"),
+            ("selection", "lexical"),
+            ("token_budget", "9000"),
+        ];
+        let text = config(&factors, Some("mini"));
+        let read: toml::Table = toml::from_str(&text).unwrap();
+        let run = &read["run"];
+        assert_eq!(run["judge"].as_str(), Some("other"), "{text}");
+        assert_eq!(run["prompt_set"].as_str(), Some("winner"));
+        assert_eq!(run["max_prior_nodes"].as_integer(), Some(0));
+        assert_eq!(run["require_evidence"].as_bool(), Some(true));
+        assert_eq!(read["judge"]["other"]["model"].as_str(), Some("m\"1"));
+        assert_eq!(read["evidence"]["token_budget"].as_integer(), Some(9000));
+        assert_eq!(read["evidence"]["selection"].as_str(), Some("lexical"));
+        assert!(text.contains("--samples 3"), "{text}");
+        // What the command line named is no judge of the config.
+        let text = config(&[("model", "m1")], None);
+        assert!(text.contains("--model m1") && !text.contains("judge"), "{text}");
+        let read: toml::Table = toml::from_str(&config(&[], Some("mini"))).unwrap();
+        assert_eq!(read["run"]["judge"].as_str(), Some("mini"));
+    }
 }

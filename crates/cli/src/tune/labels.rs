@@ -16,6 +16,7 @@ use tribunal_audit::{
     pair::tree::{Trees, pair_trees},
 };
 use tribunal_core::Rubric;
+use tribunal_tune::power::{Basis, Rates};
 
 use crate::args::{InputArgs, OptionArgs};
 
@@ -32,11 +33,29 @@ pub(crate) struct Labelled {
     pub(crate) inputs: InputArgs,
 }
 
+/// What `--labels` names.
+#[derive(Debug)]
+pub(crate) struct LabelFile {
+    /// The submissions.
+    pub(crate) labelled: Vec<Labelled>,
+    /// The baseline's rates, where the file says them.
+    pub(crate) rates: Option<Rates>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
     #[serde(default)]
     tree: Vec<Row>,
+    baseline: Option<BaselineRow>,
+}
+
+/// `[baseline]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BaselineRow {
+    sensitivity: f64,
+    specificity: f64,
 }
 
 /// One `[[tree]]`.
@@ -76,8 +95,9 @@ const SUBMISSIONS: [&str; 4] =
 /// # Errors
 ///
 /// It names none, or a file that is not there: all of them at once.
-pub(crate) fn read(path: &Path, options: &OptionArgs) -> anyhow::Result<Vec<Labelled>> {
-    let found = if path.is_dir() { folder(path, options)? } else { file(path, options)? };
+pub(crate) fn read(path: &Path, options: &OptionArgs) -> anyhow::Result<LabelFile> {
+    let (found, rates) =
+        if path.is_dir() { (folder(path, options)?, None) } else { file(path, options)? };
     let mut problems = Vec::new();
     for labelled in &found {
         let InputArgs { rubric, submission, paper, addendum, judge_addendum, .. } =
@@ -91,7 +111,7 @@ pub(crate) fn read(path: &Path, options: &OptionArgs) -> anyhow::Result<Vec<Labe
     }
     crate::trees::refuse(&problems)?;
     ensure!(!found.is_empty(), "{} names no labelled submission", path.display());
-    Ok(found)
+    Ok(LabelFile { labelled: found, rates })
 }
 
 fn options_of(options: &OptionArgs, code_only: bool, resources_provided: bool) -> OptionArgs {
@@ -102,13 +122,21 @@ fn options_of(options: &OptionArgs, code_only: bool, resources_provided: bool) -
     }
 }
 
-fn file(path: &Path, options: &OptionArgs) -> anyhow::Result<Vec<Labelled>> {
+fn file(path: &Path, options: &OptionArgs) -> anyhow::Result<(Vec<Labelled>, Option<Rates>)> {
     let shown = path.display();
     let text =
         fs::read_to_string(path).with_context(|| format!("--labels: cannot read {shown}"))?;
     let document: Document = toml::from_str(&text).with_context(|| {
-        format!("{shown}: labels are [[tree]] with human, submission and, as wanted, rubric, paper, addendum, judge_addendum, paper_id, name, code_only, resources_provided")
+        format!("{shown}: labels are [[tree]] with human, submission and, as wanted, rubric, paper, addendum, judge_addendum, paper_id, name, code_only, resources_provided; and [baseline] with sensitivity and specificity, where they are known")
     })?;
+    let rates = document.baseline.map(|BaselineRow { sensitivity, specificity }| {
+        let known = |rate: f64| (0.0..=1.0).contains(&rate);
+        ensure!(
+            known(sensitivity) && known(specificity),
+            "{shown}: [baseline] has sensitivity {sensitivity} and specificity {specificity}; rates are from 0 to 1"
+        );
+        Ok(Rates { sensitivity, specificity, basis: Basis::Labels })
+    });
     let folder = path.parent().unwrap_or(Path::new(""));
     let at = |path: &PathBuf| folder.join(path);
     let labelled = |row: Row| {
@@ -139,7 +167,7 @@ fn file(path: &Path, options: &OptionArgs) -> anyhow::Result<Vec<Labelled>> {
     };
     let mut found = document.tree.into_iter().map(labelled).collect::<anyhow::Result<Vec<_>>>()?;
     distinct(&mut found);
-    Ok(found)
+    Ok((found, rates.transpose()?))
 }
 
 /// Every folder within `path` that holds a human's tree and a submission, or `path` itself.

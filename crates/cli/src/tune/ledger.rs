@@ -4,6 +4,7 @@
 //! kill cut off is no line.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{ErrorKind, Write as _},
     path::{Path, PathBuf},
@@ -11,7 +12,10 @@ use std::{
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use tribunal_tune::{document::Spent, final_test::Finding};
+use tribunal_tune::{
+    document::{LedgerDocument, Spent},
+    final_test::Finding,
+};
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,7 +66,20 @@ pub(crate) enum Entry {
         tuning: String,
         /// How much.
         spent: Spent,
+        /// What each of its runs has used so far, where that is news. Tunings share runs: the last line
+        /// about a run is what was paid for it, whoever paid.
+        #[serde(default)]
+        runs: BTreeMap<String, RunSpent>,
     },
+}
+
+/// What a run has used.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RunSpent {
+    /// Calls for verdicts, rankings and repairs.
+    pub(crate) calls: u64,
+    /// US dollars; none where no price is known.
+    pub(crate) cost_usd: Option<f64>,
 }
 
 /// The file with its lines.
@@ -164,6 +181,65 @@ impl Ledger {
         })
     }
 
+    /// Records what a tuning and its runs have used until now: at its end, or where it is news.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub(crate) fn spend(
+        &mut self,
+        tuning: &str,
+        spent: Spent,
+        mut runs: BTreeMap<String, RunSpent>,
+        at_its_end: bool,
+    ) -> anyhow::Result<()> {
+        let known = self.by_run();
+        runs.retain(|run, spent| known.get(run.as_str()) != Some(spent));
+        if runs.is_empty() && !at_its_end {
+            return Ok(());
+        }
+        let at = jiff::Timestamp::now();
+        self.append(Entry::Spent { at, tuning: tuning.to_owned(), spent, runs })
+    }
+
+    /// What is known of each run.
+    fn by_run(&self) -> BTreeMap<&str, RunSpent> {
+        let mut by_run = BTreeMap::new();
+        for entry in &self.entries {
+            if let Entry::Spent { runs, .. } = entry {
+                by_run.extend(runs.iter().map(|(run, spent)| (run.as_str(), *spent)));
+            }
+        }
+        by_run
+    }
+
+    /// Everything that stands here, over all tunings on the same labels.
+    pub(crate) fn total(&self) -> LedgerDocument {
+        let (mut looks, mut tunings) = (BTreeSet::new(), BTreeSet::new());
+        let mut total = LedgerDocument { cost_usd: Some(0.0), ..LedgerDocument::default() };
+        let add = |total: &mut LedgerDocument, calls: u64, cost: Option<f64>| {
+            total.calls += calls;
+            total.cost_usd = total.cost_usd.zip(cost).map(|(sum, own)| sum + own);
+        };
+        for entry in &self.entries {
+            match entry {
+                Entry::Look { tuning, seal, comparison, .. } => {
+                    looks.insert((seal, comparison));
+                    tunings.insert(tuning);
+                }
+                Entry::Spent { tuning, .. } => {
+                    tunings.insert(tuning);
+                }
+                Entry::Proposal { calls, cost_usd, .. } => add(&mut total, *calls, *cost_usd),
+                Entry::Answer { .. } => {}
+            }
+        }
+        for spent in self.by_run().into_values() {
+            add(&mut total, spent.calls, spent.cost_usd);
+        }
+        LedgerDocument { looks: looks.len(), tunings: tunings.len(), ..total }
+    }
+
     /// Whether a comparison has its answer.
     pub(crate) fn is_answered(&self, of: &str) -> bool {
         let answers =
@@ -201,5 +277,35 @@ mod tests {
         fs::write(&path, "nonsense\n").unwrap();
         let error = Ledger::open(folder.path()).unwrap_err().to_string();
         assert!(error.contains("ledger.jsonl:1"), "{error}");
+    }
+
+    #[test]
+    fn a_run_that_tunings_share_is_paid_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(folder.path()).unwrap();
+        let runs = |all: &[(&str, u64)]| -> BTreeMap<String, RunSpent> {
+            let spent = |calls: u64| RunSpent { calls, cost_usd: Some(calls as f64) };
+            all.iter().map(|(run, calls)| ((*run).to_owned(), spent(*calls))).collect()
+        };
+        let spent = Spent::default();
+        ledger.spend("one", spent, runs(&[("base", 3), ("a", 2)]), false).unwrap();
+        ledger.spend("one", spent, runs(&[("base", 5), ("a", 2)]), true).unwrap();
+        // The other one finds the baseline's answers there.
+        ledger.spend("two", spent, runs(&[("base", 5)]), false).unwrap();
+        ledger.spend("two", spent, runs(&[("base", 5), ("b", 4)]), true).unwrap();
+        ledger
+            .append(Entry::Proposal {
+                at: jiff::Timestamp::UNIX_EPOCH,
+                asked: "q".to_owned(),
+                folder: None,
+                refused: Vec::new(),
+                calls: 1,
+                cost_usd: Some(0.5),
+            })
+            .unwrap();
+        assert_eq!(ledger.entries.len(), 4, "what is no news is no line");
+        let total = Ledger::open(folder.path()).unwrap().total();
+        let expected = LedgerDocument { looks: 0, tunings: 2, calls: 12, cost_usd: Some(11.5) };
+        assert_eq!(total, expected);
     }
 }

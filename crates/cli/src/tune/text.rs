@@ -2,12 +2,13 @@
 //!
 //! Owns the words. Every number is the document's.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use tribunal_collector::sanitize;
 use tribunal_tune::{
     Split,
     document::{TuneDocument, TuneState},
+    power::{Basis, Power, Rates},
     race::Raced,
     score::Score,
 };
@@ -60,21 +61,20 @@ pub(crate) fn plan(document: &TuneDocument) -> Vec<String> {
         points(visible.smallest_effect),
         visible.discordant * 100.0
     ));
-    if let Some(power) = &document.power {
-        lines.push(format!(
-            "a candidate better by {:.1} points in both rates would be found in {:.0} of 100 tunings \
-             ({} simulated)",
-            power.effect * 100.0,
-            power.power * 100.0,
-            power.simulations
-        ));
-    }
+    lines.extend(document.power_before.as_ref().map(|power| found_in(power, document)));
+    let between = |expected: String, most: String| match expected == most {
+        true => format!("at most {most}"),
+        false => format!("about {expected}, at most {most}"),
+    };
     lines.push(format!(
-        "at most {} questions ({} without halving), {} proposals; cost at most about {}",
-        projection.questions,
+        "{} questions ({} without halving), {} proposals; {}",
+        between(projection.expected_questions.to_string(), projection.questions.to_string()),
         projection.full_factorial,
         projection.proposals,
-        usd(projection.cost_usd)
+        match (projection.expected_cost_usd, projection.cost_usd) {
+            (None, _) | (_, None) => "the cost is not known".to_owned(),
+            (expected, most) => format!("cost {}", between(usd(expected), usd(most))),
+        }
     ));
     lines
 }
@@ -82,12 +82,37 @@ pub(crate) fn plan(document: &TuneDocument) -> Vec<String> {
 /// What the baseline's repeats have shown.
 pub(crate) fn noise(document: &TuneDocument) -> Vec<String> {
     let Some(noise) = &document.noise else { return Vec::new() };
-    vec![format!(
+    let mut lines = vec![format!(
         "the baseline differs from itself on {:.1}% of {} leaves: effects below {} points are not seen",
         noise.disagreement * 100.0,
         noise.leaves,
         points(document.visible.smallest_effect)
-    )]
+    )];
+    lines.extend(document.power.as_ref().map(|power| found_in(power, document)));
+    lines
+}
+
+/// An announced power, and whose rates it rests on.
+fn found_in(power: &Power, document: &TuneDocument) -> String {
+    let Rates { sensitivity, specificity, basis } = &power.rates;
+    format!(
+        "a candidate better by {} points in both rates would be found in {:.0} of 100 tunings, by about \
+         {:.0} questions ({} simulated; the baseline's sensitivity {}, specificity {}: {})",
+        points(Some(power.effect)),
+        power.power * 100.0,
+        power.questions,
+        power.simulations,
+        points(Some(*sensitivity)),
+        points(Some(*specificity)),
+        match basis {
+            Basis::Assumed => "assumed".to_owned(),
+            Basis::Labels => "as the labels say".to_owned(),
+            Basis::Measured => {
+                let leaves = document.noise.map_or(0, |noise| noise.leaves);
+                format!("measured on {leaves} leaves")
+            }
+        }
+    )
 }
 
 fn row(text: &mut String, name: &str, score: &Score, mark: &str) {
@@ -106,16 +131,19 @@ fn row(text: &mut String, name: &str, score: &Score, mark: &str) {
 const HEAD: &str = "                                     objec-  sensi- speci-    root          un-\n  \
     candidate                            tive tivity ficity    bias  leaves  read\n";
 
-fn race(text: &mut String, document: &TuneDocument, raced: &Raced, title: &str) {
+/// Everybody by the last rung that asked.
+fn race(text: &mut String, document: &TuneDocument, raced: &Raced) {
     let name = |at: usize| document.candidates.get(at).map_or("", |of| of.name.as_str());
-    for (number, rung) in raced.rungs.iter().enumerate() {
-        let _ = writeln!(text, "\n{title}, rung {}: {} leaves", number + 1, rung.leaves);
-        text.push_str(HEAD);
-        for of in &rung.scores {
+    let leaves: Vec<String> = raced.rungs.iter().map(|rung| rung.leaves.to_string()).collect();
+    let _ = writeln!(text, "\nrace: {} leaves, the same for all in a rung", leaves.join(", "));
+    text.push_str(HEAD);
+    let mut told = BTreeSet::new();
+    for (at, rung) in raced.rungs.iter().enumerate().rev() {
+        for of in rung.scores.iter().filter(|of| told.insert(of.candidate)) {
             let mark = match (&of.refused, of.kept) {
                 (Some(why), _) => format!("  {why}"),
                 (None, true) => String::new(),
-                (None, false) => "  out".to_owned(),
+                (None, false) => format!("  out in rung {}", at + 1),
             };
             row(text, name(of.candidate), &of.score, &mark);
         }
@@ -138,7 +166,7 @@ pub(crate) fn summary(document: &TuneDocument) -> String {
         text.push_str("A simulated judge answered: this says nothing of any model.\n");
     }
     if let Some(raced) = document.races.as_ref().and_then(|races| races.deciding()) {
-        race(&mut text, document, raced, "race");
+        race(&mut text, document, raced);
     }
     if let Some(races) = &document.races
         && races.overall.is_some()
@@ -188,6 +216,17 @@ pub(crate) fn summary(document: &TuneDocument) -> String {
             spent.proposer_calls,
             spent.reused,
             usd(spent.cost_usd)
+        );
+    }
+    let ledger = &document.ledger;
+    if ledger.tunings > 1 {
+        let _ = writeln!(
+            text,
+            "the ledger has {} tunings on these labels: {} looks at test sets, {} calls, cost {}",
+            ledger.tunings,
+            ledger.looks,
+            ledger.calls,
+            usd(ledger.cost_usd)
         );
     }
     if let Some(why) = &document.ended_by {

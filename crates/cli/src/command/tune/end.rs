@@ -3,6 +3,7 @@
 //! Owns what is told of candidates, flipped leaves and spends.
 
 use tribunal_audit::{Paired, pair::Leaf};
+use tribunal_core::verdict::Verdict;
 use tribunal_tune::{
     document::{CandidateDocument, FlipDocument, TuneState},
     final_test::Finding,
@@ -12,7 +13,7 @@ use tribunal_tune::{
 use super::{Tune, files};
 use crate::tune::{
     bench::{Bench, Ended},
-    ledger::{Entry, Ledger},
+    ledger::Ledger,
 };
 
 /// What is told of the candidates, in their order.
@@ -69,24 +70,17 @@ impl Tune<'_> {
             Some(Ended::Refused(why)) => (TuneState::Paused, Some(why.clone())),
         };
         document.candidates = candidates(bench);
-        let (mut spent, any_simulated) = bench.spent().await?;
-        let (calls, cost) = ledger.proposer(&asked);
-        spent.proposer_calls = calls;
-        spent.cost_usd = spent.cost_usd.zip(cost).map(|(judges, proposer)| judges + proposer);
+        let any_simulated = self.record(bench, ledger, &asked, true).await?;
+        let document = &mut self.document;
         document.simulated = any_simulated || simulated;
-        document.spent = spent;
-        ledger.append(Entry::Spent {
-            at: jiff::Timestamp::now(),
-            tuning: document.tuning.clone(),
-            spent,
-        })?;
+        document.ledger = ledger.total();
         let flips = document.test.as_ref().map(|test| test.flips.clone()).unwrap_or_default();
         for flip in flips {
             let label = &self.labels.leaves[flip.leaf];
             let source = &paired.leaves[label.source];
             let winner = self.tested_on(flip.leaf);
-            let explained = |words: Option<tribunal_core::verdict::Rationale>| {
-                words.map(|words| words.explanation).unwrap_or_default()
+            let explained = |verdict: Option<Verdict>| {
+                verdict.map(|verdict| verdict.rationale.explanation).unwrap_or_default()
             };
             let document = FlipDocument {
                 submission: self.labels.submissions[label.submission].clone(),
@@ -98,8 +92,8 @@ impl Tune<'_> {
                 gained: flip.gained,
                 requirements: source.requirements.clone(),
                 human_explanation: words(source),
-                baseline_explanation: explained(bench.words(BASELINE, flip.leaf).await?),
-                winner_explanation: explained(bench.words(winner, flip.leaf).await?),
+                baseline_explanation: explained(bench.verdict(BASELINE, flip.leaf).await?),
+                winner_explanation: explained(bench.verdict(winner, flip.leaf).await?),
             };
             self.document.flips.push(document);
         }
@@ -112,12 +106,35 @@ impl Tune<'_> {
                 document.test.as_ref().is_some_and(|test| test.finding == Finding::Improved);
             if improved {
                 let told = document.candidates[winner].clone();
-                let judge = &before.panel.first.spec.name;
+                let name = before.panel.first.spec.name.as_str();
+                let judge = self.args.judge.base_url.is_none().then_some(name);
                 let folder = files::write_winner(self.out, &after.set, &told, judge)?;
                 document.winning_set = Some(folder.display().to_string());
             }
         }
         files::write_document(self.out, document)
+    }
+
+    /// Records what was spent until now; `asked` are the questions to the proposer. Whether a simulated
+    /// judge answered one of the others.
+    ///
+    /// # Errors
+    ///
+    /// The store's, or the ledger cannot be written.
+    pub(super) async fn record(
+        &mut self,
+        bench: &Bench<'_>,
+        ledger: &mut Ledger,
+        asked: &[String],
+        at_its_end: bool,
+    ) -> anyhow::Result<bool> {
+        let (mut spent, simulated, runs) = bench.spent().await?;
+        let (calls, cost) = ledger.proposer(asked);
+        spent.proposer_calls = calls;
+        spent.cost_usd = spent.cost_usd.zip(cost).map(|(judges, proposer)| judges + proposer);
+        self.document.spent = spent;
+        ledger.spend(&self.document.tuning, spent, runs, at_its_end)?;
+        Ok(simulated)
     }
 
     /// The candidate that was compared with the baseline on this test leaf.

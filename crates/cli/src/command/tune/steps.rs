@@ -1,20 +1,13 @@
-//! The steps of a tuning, each as far as the answers go: projection, noise floor, proposals, races, the
-//! one look at the test set.
+//! The steps of a tuning, each as far as the answers go: noise floor, proposals, races, the one look at
+//! the test set.
 //!
 //! Owns their order and what they say on the way.
 
 use anyhow::{bail, ensure};
 use tribunal_core::ids::FieldHasher;
-use tribunal_tune::{
-    Entry as Racer, Rules, Split, Step, Tuning,
-    document::Projection,
-    noise::{NoiseFloor, Visible},
-    power::{self, Model},
-    sample::order,
-    tuning::Races,
-};
+use tribunal_tune::{Step, Tuning, tuning::Races};
 
-use super::{Tune, text};
+use super::Tune;
 use crate::{
     progress::note,
     tune::{
@@ -23,15 +16,6 @@ use crate::{
         proposals::Proposals,
     },
 };
-
-/// Simulated tunings behind an announced power.
-const SIMULATIONS: usize = 200;
-
-/// Resamples of each of their tests.
-const SIMULATED_RESAMPLES: usize = 300;
-
-/// Leaves that the baseline is repeated on.
-const REPEATED_LEAVES: usize = 60;
 
 // === impl Tune ===
 
@@ -42,87 +26,15 @@ impl Tune<'_> {
         }
     }
 
-    fn racers(&self, bench: &Bench<'_>) -> Vec<Racer> {
-        let racer = |of: &Judged| Racer { seen: of.candidate.seen.clone(), cost: of.usd_a_leaf };
-        bench.judged.iter().map(racer).collect()
-    }
-
-    /// Says what can be seen and what it will cost, before the first call.
-    pub(super) fn project(&mut self, bench: &Bench<'_>) -> anyhow::Result<()> {
-        let mut racers = self.racers(bench);
-        racers.extend(vec![Racer::default(); self.args.propose]);
-        let tuning = Tuning {
-            labels: self.labels,
-            split: self.split,
-            entries: &racers,
-            rules: &self.rules,
-            seed: self.args.seed,
-        };
-        let (raced, tested) = tuning.planned();
-        let repeated = if self.args.repeats > 1 {
-            self.repeated_leaves().len() * (self.args.repeats as usize - 1)
-        } else {
-            0
-        };
-        let folds = self.split.folds();
-        let pool: usize = match self.split {
-            Split::Papers { .. } => self.labels.of_papers(&folds[0].dev).len(),
-            Split::LeaveOnePaperOut { .. } => self.labels.leaves.len(),
-        };
-        let known: Vec<Option<f64>> = bench.judged.iter().map(|of| of.usd_a_leaf).collect();
-        let mean: Option<f64> = known.iter().copied().sum::<Option<f64>>();
-        let mean = mean.map(|sum| sum / known.len() as f64);
-        let questions = raced + tested + repeated;
-        self.document.projection = Projection {
-            questions,
-            full_factorial: racers.len() * pool + tested,
-            proposals: self.args.propose,
-            cost_usd: mean.map(|cost| cost * questions as f64),
-        };
-        let visible = self.document.visible;
-        if let Some(effect) = self.args.target_effect {
-            let rules = Rules { resamples: SIMULATED_RESAMPLES, ..self.rules };
-            let simulated = Tuning { rules: &rules, ..tuning };
-            let model = Model::assumed(visible.discordant);
-            self.document.power = Some(power::announce(&simulated, effect, &model, SIMULATIONS));
-        }
-        if !self.args.pool.quiet {
-            for line in text::plan(&self.document) {
-                note(&line);
-            }
-        }
-        if let Some(effect) = self.args.target_effect.filter(|_| !self.args.force) {
-            let least = visible.smallest_effect.unwrap_or(1.0);
-            ensure!(
-                effect >= least,
-                "an improvement of {:.1} points cannot be seen: {} test leaves show {:.1} points at best. \
-                 Label more leaves, want more, or go on with --force",
-                effect * 100.0,
-                visible.leaves,
-                least * 100.0
-            );
-        }
-        Ok(())
-    }
-
-    /// The leaves on which the baseline is asked again: of the race's first ones.
-    fn repeated_leaves(&self) -> Vec<usize> {
-        let papers = match self.split {
-            Split::Papers { dev, .. } => dev.clone(),
-            Split::LeaveOnePaperOut { papers } => (0..*papers).collect(),
-        };
-        let mut leaves = order(self.labels, &self.labels.of_papers(&papers), self.args.seed);
-        leaves.truncate(REPEATED_LEAVES);
-        leaves
-    }
-
     /// Everything that is asked; why it ended before, if it did.
     pub(super) async fn go_on(
         &mut self,
         bench: &mut Bench<'_>,
-        proposals: Option<&mut Proposals<'_>>,
+        mut proposals: Option<&mut Proposals<'_>>,
         ledger: &mut Ledger,
     ) -> anyhow::Result<Option<Ended>> {
+        // What a killed command has paid, too.
+        self.record(bench, ledger, &[], false).await?;
         if self.args.repeats > 1 {
             let repeated = bench.judged[0].candidate.repeated(self.args.repeats);
             let (repeated, _) = Judged::prepare(repeated, bench.labelled, bench.store).await?;
@@ -137,15 +49,10 @@ impl Tune<'_> {
                 Ok(votes) => votes,
                 Err(ended) => return Ok(Some(ended)),
             };
-            self.document.noise = NoiseFloor::of(&votes);
-            let test = self.labels.of_papers(&self.split.test_papers());
-            self.document.visible =
-                Visible::of(self.labels.classes(&test), self.document.noise.as_ref());
-            if !self.args.pool.quiet {
-                text::noise(&self.document).iter().for_each(|line| note(line));
-            }
+            self.record(bench, ledger, &[], false).await?;
+            self.project_again(bench, &leaves, &votes)?;
         }
-        if let Some(proposals) = proposals {
+        if let Some(proposals) = proposals.as_mut() {
             let ended = proposals.make(self.args.propose, bench, &mut self.table, ledger).await?;
             if ended.is_some() {
                 return Ok(ended);
@@ -156,6 +63,8 @@ impl Tune<'_> {
                 self.out.display()
             );
         }
+        let asked = proposals.map(|of| of.asked.clone()).unwrap_or_default();
+        self.record(bench, ledger, &asked, false).await?;
         let entries = self.racers(bench);
         let (labels, split, rules) = (self.labels, self.split, self.rules);
         let tuning =
@@ -171,6 +80,7 @@ impl Tune<'_> {
                 }
             }
         };
+        self.record(bench, ledger, &asked, false).await?;
         self.document.winner = races.winner();
         let any = races.any_winner();
         let comparison = comparison(bench, &races, &self.document.sealed.hash);
