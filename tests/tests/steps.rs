@@ -207,7 +207,7 @@ fn two_workers_share_one_store_and_no_leaf() {
 }
 
 #[test]
-fn a_run_has_a_weight_and_can_be_pruned() {
+fn a_run_has_a_weight_and_a_priority_and_can_be_pruned() {
     let sim = SimProcess::start(&[]);
     let workspace = Workspace::generated(LEAVES);
     let run = submit(&workspace, &sim);
@@ -217,6 +217,11 @@ fn a_run_has_a_weight_and_can_be_pruned() {
     assert_eq!(document(&weighed)["schema"], "tribunal.weight/1");
     assert_eq!(number(&workspace.status(), "/weight"), 3);
     assert_exit(&workspace.run(&["weight", &run, "0"]), 2);
+    let preferred = workspace.run(&["priority", &run, "-7", "--json"]);
+    assert_exit(&preferred, 0);
+    assert_eq!(document(&preferred)["schema"], "tribunal.priority/1");
+    assert_eq!(workspace.status()["priority"], -7);
+    assert_exit(&workspace.run(&["priority", &run, "101"]), 2);
 
     assert_exit(&work(&workspace, &[]), 0);
     let out = collect(&workspace, &run);

@@ -87,12 +87,20 @@ pub(crate) struct StoreArgs {
     pub(crate) store: Option<String>,
 }
 
+/// Priorities that a run can have.
+pub(crate) const PRIORITIES: std::ops::RangeInclusive<i64> = -100..=100;
+
 /// A run's place among the others of its store.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ShareArgs {
     /// The run's share against other runs: with 3 it gets three times the tokens of one with 1
     #[arg(long, value_name = "N", value_parser = weight)]
     weight: Option<Weight>,
+    /// The run's priority, from -100 to 100: workers of all runs take nothing of others while one of a
+    /// higher priority has a leaf to be had; a new run has 0
+    #[arg(long, value_name = "N", allow_negative_numbers = true,
+        value_parser = clap::value_parser!(i32).range(PRIORITIES))]
+    priority: Option<i32>,
     /// The run's leaves in work at once over all workers, at most; `none` lifts the cap
     #[arg(long, value_name = "N", value_parser = cap)]
     max_in_flight: Option<Cap>,
@@ -113,6 +121,9 @@ impl ShareArgs {
     pub(crate) async fn record(&self, run: &RunId, store: &dyn Store) -> Result<(), StoreError> {
         if let Some(weight) = self.weight {
             store.set_weight(run, weight).await?;
+        }
+        if let Some(priority) = self.priority {
+            store.set_priority(run, priority).await?;
         }
         if let Some(Cap(cap)) = self.max_in_flight {
             store.set_max_in_flight(run, cap).await?;

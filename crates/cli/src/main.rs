@@ -89,6 +89,8 @@ enum Command {
     Retry(control::RetryArgs),
     /// Set a run's share against the other runs of its store
     Weight(control::WeightArgs),
+    /// Set a run's priority: of those below it nothing is begun while it has leaves
+    Priority(control::PriorityArgs),
     /// List the worker processes of a store
     Workers(workers::WorkersArgs),
     /// Tell a worker to finish what it holds and take no more
@@ -157,6 +159,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Cancel(args) => control::run(args, "cancel", RunState::Cancelled, &context).await,
         Command::Retry(args) => control::retry(args, &context).await,
         Command::Weight(args) => control::weight(args, &context).await,
+        Command::Priority(args) => control::priority(args, &context).await,
         Command::Workers(args) => workers::run(args, &context).await,
         Command::Drain(args) => workers::drain(args, &context).await,
         Command::Store(args) => store::run(args, &context).await,

@@ -96,6 +96,7 @@ macro_rules! conformance_suite {
                 a_claim_may_be_limited_to_a_run
                 shares_follow_weights
                 shares_settle_with_what_was_used
+                a_higher_priority_goes_first
                 a_cap_holds_over_all_workers
                 a_capped_run_keeps_its_share
                 a_pruned_run_is_gone_and_nothing_else

@@ -141,6 +141,7 @@ impl Store for ModelStore {
             state: RunState::Active,
             reason: String::new(),
             weight: Weight::default(),
+            priority: 0,
             max_in_flight: None,
             via: Via::default(),
             created_ms,
@@ -312,6 +313,11 @@ impl Store for ModelStore {
 
     async fn set_weight(&self, run: &RunId, weight: Weight) -> Result<(), StoreError> {
         self.tables().run(run)?.record.weight = weight;
+        Ok(())
+    }
+
+    async fn set_priority(&self, run: &RunId, priority: i32) -> Result<(), StoreError> {
+        self.tables().run(run)?.record.priority = priority;
         Ok(())
     }
 

@@ -290,6 +290,10 @@ impl Store for PostgresStore {
         call_run!(self, run, conn, seq => run::set_weight(conn, seq, weight))
     }
 
+    async fn set_priority(&self, run: &RunId, priority: i32) -> Result<(), StoreError> {
+        call_run!(self, run, conn, seq => run::set_priority(conn, seq, priority))
+    }
+
     async fn set_max_in_flight(
         &self,
         run: &RunId,

@@ -2,7 +2,7 @@
 //!
 //! Owns what a claim knows of a run. Reading candidates and writing what was picked is the engine's.
 
-use std::collections::VecDeque;
+use std::{cmp::Reverse, collections::VecDeque};
 
 use tribunal_core::{LeafTask, RunId, Via};
 
@@ -15,6 +15,7 @@ pub(crate) struct ReadyRun<C> {
     /// What its claims have used over its weight; level with the others when it had been idle.
     pub(crate) virtual_time: i64,
     pub(crate) weight: Weight,
+    pub(crate) priority: i32,
     /// Whether its tasks take over verdicts of other runs, and wait for them.
     pub(crate) reuse: bool,
     pub(crate) budgeted: bool,
@@ -61,6 +62,11 @@ impl<C> ReadyRun<C> {
     /// Whether a task is left to be picked; all that were found ready have one at first.
     pub(crate) fn is_ready(&self) -> bool {
         self.room > 0 && self.is_left()
+    }
+
+    /// Who is claimed from first: the least.
+    pub(crate) fn rank(&self) -> (Reverse<i32>, i64) {
+        (Reverse(self.priority), self.virtual_time)
     }
 
     /// Whether it starts level with the others: it could not be claimed from, and now it can.

@@ -292,6 +292,11 @@ impl Store for SqliteStore {
         self.done(Request::SetWeight { run, weight }).await
     }
 
+    async fn set_priority(&self, run: &RunId, priority: i32) -> Result<(), StoreError> {
+        let run = self.seq(run).await?;
+        self.done(Request::SetPriority { run, priority }).await
+    }
+
     async fn set_max_in_flight(
         &self,
         run: &RunId,

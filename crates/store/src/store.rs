@@ -56,6 +56,8 @@ pub struct RunRecord {
     pub reason: String,
     /// Its share against other runs.
     pub weight: Weight,
+    /// Runs of a higher priority are claimed from first.
+    pub priority: i32,
     /// How many of its tasks may be leased at once, over all workers; `None` for any number.
     pub max_in_flight: Option<NonZeroU32>,
     /// How its questions reach the judge.
@@ -279,6 +281,9 @@ pub trait Store: Batches + Fleet {
     /// another run is not claimed until that lease has come to an end. Tasks that a rule decides
     /// are claimed as they are.
     ///
+    /// Nothing is claimed of a run while another of a higher priority ([`Store::set_priority`]) has a task
+    /// that can be had; shares are between runs of one priority.
+    ///
     /// A run never has more tasks leased than its cap ([`Store::set_max_in_flight`]). While it has as
     /// many, it counts as one with nothing to claim.
     ///
@@ -327,6 +332,9 @@ pub trait Store: Batches + Fleet {
 
     /// Sets a run's share against other runs, from the next claim on. A new run has weight 1.
     async fn set_weight(&self, run: &RunId, weight: Weight) -> Result<(), StoreError>;
+
+    /// Sets a run's priority, from the next claim on: of a new run it is 0. What is leased already stays so.
+    async fn set_priority(&self, run: &RunId, priority: i32) -> Result<(), StoreError>;
 
     /// Caps how many of a run's tasks are leased at once over all workers, from the next claim on, or
     /// lifts the cap. What is leased already stays so. Leases that have ended do not count, nor do

@@ -103,7 +103,8 @@ const TABLES: [Table; 9] = [
                   simulated:bool reuse:bool state:text reason:text created_ms:int \
                   virtual_time:int weight:int contending:bool first_claim_ms:int pruned:bool \
                   budget_micro_usd:int budget_tokens:int spent_micro_usd:int spent_tokens:int \
-                  reserved_micro_usd:int reserved_tokens:int via:text max_in_flight:int",
+                  reserved_micro_usd:int reserved_tokens:int via:text max_in_flight:int \
+                  priority:int",
     },
     Table {
         name: "tasks",

@@ -1,6 +1,6 @@
-//! `tribunal pause | resume | cancel | retry | weight`: what workers may do with a run.
+//! `tribunal pause | resume | cancel | retry | weight | priority`: what workers may do with a run.
 //!
-//! Owns the five commands. Workers learn of it from the store, at their next claim or heartbeat.
+//! Owns the six commands. Workers learn of it from the store, at their next claim or heartbeat.
 
 use clap::Args;
 use schemars::JsonSchema;
@@ -61,7 +61,20 @@ pub(crate) struct WeightArgs {
     store: StoreArgs,
 }
 
-/// The document of the five commands.
+/// Arguments of `tribunal priority`.
+#[derive(Debug, Args)]
+pub(crate) struct PriorityArgs {
+    /// The run's id, or its beginning
+    run: String,
+    /// From -100 to 100: nothing of other runs is begun while one of a higher priority has a leaf to be had
+    #[arg(value_name = "N", allow_negative_numbers = true,
+        value_parser = clap::value_parser!(i32).range(args::PRIORITIES))]
+    priority: i32,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// The document of the six commands.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ControlDocument {
     /// The run.
@@ -72,6 +85,8 @@ pub(crate) struct ControlDocument {
     requeued: Option<u64>,
     /// Its share against other runs.
     weight: u32,
+    /// Its priority.
+    priority: i32,
 }
 
 /// Runs `tribunal pause` or `cancel`.
@@ -161,23 +176,45 @@ pub(crate) async fn weight(args: WeightArgs, context: &Context) -> anyhow::Resul
     say("weight", document, context)
 }
 
+/// Runs `tribunal priority`.
+///
+/// # Errors
+///
+/// No such run, or the store cannot be used.
+pub(crate) async fn priority(args: PriorityArgs, context: &Context) -> anyhow::Result<Exit> {
+    let config = context.load(&args.store.flags())?;
+    let store = engine::store_with_runs(&config).await?;
+    let run = engine::find_run(&store, &args.run).await?;
+    store.set_priority(&run, args.priority).await?;
+    let document = document(&*store, run, None).await?;
+    store.close().await?;
+    say("priority", document, context)
+}
+
 async fn document(
     store: &dyn Store,
     run: RunId,
     requeued: Option<u64>,
 ) -> anyhow::Result<ControlDocument> {
     let record = store.run(&run).await?;
-    Ok(ControlDocument { run, state: record.state, requeued, weight: record.weight.get() })
+    Ok(ControlDocument {
+        run,
+        state: record.state,
+        requeued,
+        weight: record.weight.get(),
+        priority: record.priority,
+    })
 }
 
 fn say(command: &str, document: ControlDocument, context: &Context) -> anyhow::Result<Exit> {
     if context.json {
         output::print_json(command, &document)?;
     } else {
-        let ControlDocument { run, state, requeued, weight } = document;
+        let ControlDocument { run, state, requeued, weight, priority } = document;
         let requeued = requeued.map_or(String::new(), |n| format!(", {n} leaves put back"));
         let weight = if weight == 1 { String::new() } else { format!(", weight {weight}") };
-        output::print_text(&format!("run {run} is {state}{requeued}{weight}\n"))?;
+        let priority = if priority == 0 { String::new() } else { format!(", priority {priority}") };
+        output::print_text(&format!("run {run} is {state}{requeued}{weight}{priority}\n"))?;
     }
     Ok(Exit::Complete)
 }

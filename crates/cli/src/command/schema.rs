@@ -61,6 +61,7 @@ fn documents() -> Vec<(&'static str, Schema)> {
         ("cancel", schema_for!(ControlDocument)),
         ("retry", schema_for!(ControlDocument)),
         ("weight", schema_for!(ControlDocument)),
+        ("priority", schema_for!(ControlDocument)),
         ("workers", schema_for!(WorkersDocument)),
         ("drain", schema_for!(DrainDocument)),
         ("store init", schema_for!(StoreInitDocument)),

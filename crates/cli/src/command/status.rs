@@ -53,6 +53,8 @@ struct RunStatus {
     simulated: bool,
     /// Its share against other runs.
     weight: u32,
+    /// Its priority: those of a higher one go first.
+    priority: i32,
     /// How many of its leaves may be in work at once; null for any number.
     max_in_flight: Option<u32>,
     /// All leaves.
@@ -169,6 +171,7 @@ async fn status(
         model: record.run.model,
         simulated: record.run.simulated || totals.any_simulated,
         weight: record.weight.get(),
+        priority: record.priority,
         max_in_flight: record.max_in_flight.map(NonZeroU32::get),
         leaves: progress.leaves,
         pending: progress.pending,
@@ -214,7 +217,10 @@ fn render(document: &StatusDocument) -> String {
             run.run.to_string(),
             run.state.clone(),
             format!("{}{simulated}", run.model),
-            run.weight.to_string(),
+            match run.priority {
+                0 => run.weight.to_string(),
+                priority => format!("{} ({priority:+})", run.weight),
+            },
             format!("{}/{}", run.done, run.leaves),
             run.max_in_flight.map_or(run.leased.to_string(), |cap| format!("{}/{cap}", run.leased)),
             run.pending.to_string(),

@@ -106,6 +106,35 @@ pub async fn shares_settle_with_what_was_used(engine: &dyn Engine) {
     assert_eq!(bench.claim_one().await.run, given_back.run);
 }
 
+/// Of a run nothing is claimed while one of a higher priority has a task to be had; those of one priority
+/// share, also with one that comes late. A claim that is limited to a run looks at no other.
+pub async fn a_higher_priority_goes_first(engine: &dyn Engine) {
+    let bench = Bench::with_tasks(engine, 30).await;
+    bench.add_run(2, (0..20).map(task)).await;
+    let prefer = async |run: u8, priority| {
+        bench.store.set_priority(&run_id(run), priority).await.expect("priority");
+        assert_eq!(bench.store.run(&run_id(run)).await.expect("run").priority, priority);
+    };
+    let of = |claims: &[Claim], run: u8| claims.iter().filter(|c| c.run == run_id(run)).count();
+    prefer(2, 1).await;
+    let first = bench.claim(10).await;
+    assert_eq!(of(&first, 2), 10);
+    // Late, of the same priority: neither behind nor owed what it did not use.
+    bench.add_run(3, (0..20).map(task)).await;
+    prefer(3, 1).await;
+    let both = bench.claim(10).await;
+    assert_eq!((of(&both, 2), of(&both, 3)), (5, 5));
+    let only = bench.store.claim(worker(1), 2, TTL, Some(&run_id(1))).await.expect("claim");
+    assert_eq!(of(&only, 1), 2);
+    // What is left of both, and only then the others.
+    let rest = bench.claim(25).await;
+    assert_eq!((of(&rest, 1), of(&rest, 2), of(&rest, 3)), (5, 5, 15));
+    prefer(1, -5).await;
+    bench.release(&first[0]).await;
+    assert_eq!(bench.claim_one().await.run, run_id(2));
+    assert_eq!(bench.claim_one().await.run, run_id(1));
+}
+
 async fn cap(bench: &Bench, run: u8, cap: u32) {
     let done = bench.store.set_max_in_flight(&run_id(run), NonZeroU32::new(cap)).await;
     done.expect("cap");

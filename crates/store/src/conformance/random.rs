@@ -37,6 +37,7 @@ enum Step {
     Control { run: u8, state: RunState },
     Retry { run: u8, classes: Vec<FailureClass> },
     Weight { run: u8, weight: u32 },
+    Priority { run: u8, priority: i32 },
     Cap { run: u8, cap: Option<u32> },
     Budget { run: u8, more: u64 },
     Reserve { claims: Vec<usize>, tokens: u64 },
@@ -111,6 +112,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0_usize..5).prop_map(|limit| Step::Reap { limit }),
         1 => (run.clone(), state).prop_map(|(run, state)| Step::Control { run, state }),
         1 => (run.clone(), 1_u32..5).prop_map(|(run, weight)| Step::Weight { run, weight }),
+        1 => (run.clone(), -1_i32..2)
+            .prop_map(|(run, priority)| Step::Priority { run, priority }),
         2 => (run.clone(), prop::option::weighted(0.8, 1_u32..5))
             .prop_map(|(run, cap)| Step::Cap { run, cap }),
         3 => claims().prop_map(|claims| Step::Post { claims }),
@@ -262,6 +265,11 @@ impl Pair {
                 self.caps[usize::from(*run)] = cap;
                 for store in [&*engine, model] {
                     store.set_max_in_flight(&run_id(*run), cap).await.expect("cap");
+                }
+            }
+            Step::Priority { run, priority } => {
+                for store in [&*engine, model] {
+                    store.set_priority(&run_id(*run), *priority).await.expect("priority");
                 }
             }
             Step::Weight { run, weight } => {

@@ -7,7 +7,7 @@ use std::{collections::HashSet, time::Duration};
 
 use tribunal_core::{ContentKey, LeaseId, RunId, Verdict, VerdictSource, WorkerId};
 
-use super::{State, Tables, Task};
+use super::{Run, State, Tables, Task};
 use crate::store::{Claim, Reusable};
 
 /// What other runs know of a question.
@@ -23,7 +23,8 @@ type Next = (usize, (u32, u32), Option<Box<Reusable>>);
 // === impl Tables ===
 
 impl Tables {
-    /// Always from the run that has had the fewest tokens over its weight.
+    /// Always from the run that has had the fewest tokens over its weight, of those of the highest
+    /// priority.
     pub(super) fn claim(
         &mut self,
         (worker, slots): (WorkerId, usize),
@@ -63,18 +64,19 @@ impl Tables {
         }
         // A run that becomes ready later starts level with the one that has had the least.
         let contending = self.runs.iter().filter(|run| run.contending);
-        let least = contending.map(|run| run.virtual_time).min();
-        self.virtual_time = self.virtual_time.max(least.unwrap_or(i64::MIN));
+        if let Some((_, least)) = contending.map(Run::rank).min() {
+            self.virtual_time = self.virtual_time.max(least);
+        }
         claims
     }
 
     /// The run and the task to be claimed next, and the verdict that it can take over.
     fn next(&self, only: Option<&RunId>) -> Option<Next> {
-        let named = |run: &super::Run| only.is_none_or(|only| run.record.run.id == *only);
+        let named = |run: &Run| only.is_none_or(|only| run.record.run.id == *only);
         let mut runs: Vec<usize> = (0..self.runs.len())
             .filter(|at| self.runs[*at].is_contending() && named(&self.runs[*at]))
             .collect();
-        runs.sort_by_key(|at| self.runs[*at].virtual_time);
+        runs.sort_by_key(|at| self.runs[*at].rank());
         runs.into_iter().find_map(|at| {
             self.runs[at].ready().into_iter().find_map(|key| {
                 match self.twin(at, &self.runs[at].tasks[&key]) {

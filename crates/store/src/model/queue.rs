@@ -3,6 +3,7 @@
 //! Owns what becomes of a lost task. Who is claimed next is `claim`'s.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     ops::Bound::{Excluded, Unbounded},
 };
@@ -170,6 +171,11 @@ impl Run {
             ready.map(|(key, task)| (task.ended_leases, task.task.order, *key)).collect();
         ready.sort_unstable();
         ready.into_iter().map(|(_, _, key)| key).collect()
+    }
+
+    /// Who is claimed from first: the least.
+    pub(super) fn rank(&self) -> (Reverse<i32>, i64) {
+        (Reverse(self.record.priority), self.virtual_time)
     }
 
     /// Whether it has tasks that may be claimed, be it that they wait for another run's verdict.

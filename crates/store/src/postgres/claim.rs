@@ -70,7 +70,7 @@ const READY: &str = "WITH RECURSIVE hop (run) AS ( \
          coalesce(r.budget_micro_usd, r.budget_tokens) IS NOT NULL, r.via, \
          EXISTS (SELECT 1 FROM postings), \
          r.max_in_flight, CASE WHEN r.max_in_flight IS NULL THEN 0 ELSE \
-             (SELECT count(*) FROM tasks t WHERE t.state = 2 AND t.run = r.seq) END \
+             (SELECT count(*) FROM tasks t WHERE t.state = 2 AND t.run = r.seq) END, r.priority \
      FROM shares s LEFT JOIN (hop JOIN runs r ON r.seq = hop.run AND r.state = 'active') ON true \
      ORDER BY r.seq";
 
@@ -192,21 +192,21 @@ impl<'c> Picker<'c> {
         Ok(Self { conn, runs, virtual_time, page, several_runs, posted, asked })
     }
 
-    /// Picks: always from the run that has had the fewest tokens.
+    /// Picks: always from the run that has had the fewest tokens, of those of the highest priority.
     async fn pick(&mut self, slots: usize, only: Option<i64>) -> Result<Vec<Pick>, sqlx::Error> {
         let named = |run: &ReadyRun<Candidate>| only.is_none_or(|only| run.seq == only);
         // No more runs than slots have their turn, but for those that wait for others.
         let mut first: Vec<usize> = (0..self.runs.len())
             .filter(|at| named(&self.runs[*at]) && self.runs[*at].is_ready())
             .collect();
-        first.sort_by_key(|at| self.runs[*at].virtual_time);
+        first.sort_by_key(|at| self.runs[*at].rank());
         first.truncate(slots);
         self.fill(&first).await?;
         let mut picks = Vec::with_capacity(slots);
         while picks.len() < slots {
             let ready = self.runs.iter().enumerate();
             let ready = ready.filter(|(_, run)| run.is_ready() && named(run));
-            let next = ready.min_by_key(|(_, run)| run.virtual_time);
+            let next = ready.min_by_key(|(_, run)| run.rank());
             let Some(at) = next.map(|(at, _)| at) else {
                 break;
             };
@@ -320,8 +320,9 @@ impl<'c> Picker<'c> {
             (0..self.runs.len()).filter(|at| self.runs[*at].claimed).collect();
         self.fill(&claimed).await?;
         let ready = self.runs.iter().filter(|run| run.is_contending());
-        let least = ready.map(|run| run.virtual_time).min();
-        self.virtual_time = self.virtual_time.max(least.unwrap_or(i64::MIN));
+        if let Some((_, least)) = ready.map(ReadyRun::rank).min() {
+            self.virtual_time = self.virtual_time.max(least);
+        }
         Ok(())
     }
 
@@ -440,5 +441,6 @@ fn ready_run(row: &PgRow) -> Result<ReadyRun<Candidate>, sqlx::Error> {
         read_to: [-1; 4],
         more: true,
         room: ready::room(row.try_get(11)?, row.try_get(12)?),
+        priority: read::priority(row, 13)?,
     })
 }

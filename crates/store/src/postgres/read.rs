@@ -41,13 +41,18 @@ pub(super) async fn runs(
 ) -> Result<Vec<RunRecord>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT id, inputs, generation, spec, judge, model, simulated, state, reason, weight, \
-             created_ms, reuse, via, max_in_flight \
+             created_ms, reuse, via, max_in_flight, priority \
          FROM runs WHERE NOT pruned AND ($1::bigint IS NULL OR seq = $1) ORDER BY seq DESC",
     )
     .bind(seq)
     .fetch_all(conn)
     .await?;
     rows.iter().map(run_record).collect()
+}
+
+/// A run's priority.
+pub(super) fn priority(row: &PgRow, at: usize) -> Result<i32, sqlx::Error> {
+    row.try_get::<i64, _>(at)?.try_into().map_err(|_| damaged("priority"))
 }
 
 fn run_record(row: &PgRow) -> Result<RunRecord, sqlx::Error> {
@@ -69,6 +74,7 @@ fn run_record(row: &PgRow) -> Result<RunRecord, sqlx::Error> {
         weight: weight.ok_or_else(|| damaged("weight"))?,
         via: named(row, 12, Via::from_name)?,
         created_ms: row.try_get(10)?,
+        priority: priority(row, 14)?,
         max_in_flight: row
             .try_get::<Option<i64>, _>(13)?
             .and_then(|cap| NonZeroU32::new(u32::try_from(cap).ok()?)),

@@ -182,6 +182,20 @@ pub(super) async fn set_weight(
     Ok(())
 }
 
+/// Sets a run's priority.
+pub(super) async fn set_priority(
+    conn: &mut PgConnection,
+    run: i64,
+    priority: i32,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE runs SET priority = $2 WHERE seq = $1")
+        .bind(run)
+        .bind(i64::from(priority))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 /// Sets or lifts a run's cap.
 pub(super) async fn set_max_in_flight(
     conn: &mut PgConnection,

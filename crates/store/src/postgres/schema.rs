@@ -13,7 +13,7 @@ pub(super) const WORKS_WITH: i64 = 3;
 
 /// What leads from each version to the next, from an empty schema on. A step that was published
 /// never changes.
-pub(super) const STEPS: [&str; 4] = [TABLES, BATCHES, CAPS, WAITS];
+pub(super) const STEPS: [&str; 5] = [TABLES, BATCHES, CAPS, WAITS, PRIORITIES];
 
 /// The `run_at` of a task that waits for a batch's reply.
 pub(super) const POSTED: i64 = i64::MAX;
@@ -300,6 +300,11 @@ CREATE INDEX postings_open ON postings (batch) WHERE reply IS NULL;
 /// Version 3: caps on the leases of a run. Older workers would pass them.
 const CAPS: &str = "
 ALTER TABLE runs ADD COLUMN max_in_flight BIGINT CHECK (max_in_flight > 0);
+";
+
+/// Version 5: priorities of runs. Older workers share by weight alone.
+const PRIORITIES: &str = "
+ALTER TABLE runs ADD COLUMN priority BIGINT NOT NULL DEFAULT 0;
 ";
 
 /// Version 4: when a task's wait began, so that one that a clock set before it was set back is known.

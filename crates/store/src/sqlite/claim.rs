@@ -166,7 +166,7 @@ impl<'c> Picker<'c> {
                  runs.reuse, coalesce(runs.budget_micro_usd, runs.budget_tokens) IS NOT NULL, \
                  runs.via, runs.max_in_flight, iif(runs.max_in_flight IS NULL, 0, \
                      (SELECT count(*) FROM tasks INDEXED BY tasks_leased \
-                     WHERE tasks.state = 2 AND tasks.run = runs.seq)) \
+                     WHERE tasks.state = 2 AND tasks.run = runs.seq)), runs.priority \
              FROM ready \
              CROSS JOIN runs ON runs.seq = ready.run WHERE runs.state = 'active' \
              ORDER BY runs.seq",
@@ -196,14 +196,15 @@ impl<'c> Picker<'c> {
         })
     }
 
-    /// Picks for one worker: always from the run that has had the fewest tokens.
+    /// Picks for one worker: always from the run that has had the fewest tokens, of those of the highest
+    /// priority.
     async fn pick(&mut self, request: &ClaimRequest) -> Result<Vec<ClaimedTask>, sqlx::Error> {
         let mut picked = Vec::new();
         while picked.len() < request.slots {
             let ready = self.runs.iter().enumerate().filter(|(_, run)| {
                 run.is_ready() && request.run.is_none_or(|only| run.seq == only)
             });
-            let next = ready.min_by_key(|(_, run)| run.virtual_time);
+            let next = ready.min_by_key(|(_, run)| run.rank());
             let Some(at) = next.map(|(at, _)| at) else {
                 break;
             };
@@ -337,8 +338,9 @@ impl<'c> Picker<'c> {
             }
         }
         let ready = self.runs.iter().filter(|run| run.is_contending());
-        let least = ready.map(|run| run.virtual_time).min();
-        self.virtual_time = self.virtual_time.max(least.unwrap_or(i64::MIN));
+        if let Some((_, least)) = ready.map(ReadyRun::rank).min() {
+            self.virtual_time = self.virtual_time.max(least);
+        }
         Ok(())
     }
 
@@ -429,5 +431,6 @@ fn ready_run(row: &SqliteRow) -> Result<ReadyRun<Candidate>, sqlx::Error> {
         read_to: [-1; 4],
         more: true,
         room: ready::room(row.try_get(8)?, row.try_get(9)?),
+        priority: row.try_get(10)?,
     })
 }

@@ -27,7 +27,7 @@ use crate::{
 
 const RUN_COLUMNS: &str = "SELECT id, inputs, generation, spec, judge, model, simulated, state, \
                            reason, created_ms, weight, reuse, via, \
-                           max_in_flight FROM runs WHERE pruned = 0";
+                           max_in_flight, priority FROM runs WHERE pruned = 0";
 
 /// The number that stands for a run in the tables.
 pub(super) async fn seq(pool: &SqlitePool, run: &RunId) -> Result<Option<i64>, sqlx::Error> {
@@ -66,6 +66,7 @@ fn run_record(row: &SqliteRow) -> Result<RunRecord, sqlx::Error> {
         weight: Weight::new(row.try_get(10)?).ok_or_else(|| damaged("weight"))?,
         via: named(row, 12, Via::from_name)?,
         max_in_flight: row.try_get(13)?,
+        priority: row.try_get(14)?,
     })
 }
 

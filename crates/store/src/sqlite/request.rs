@@ -62,6 +62,10 @@ pub(super) enum Request {
         run: i64,
         weight: Weight,
     },
+    SetPriority {
+        run: i64,
+        priority: i32,
+    },
     SetMaxInFlight {
         run: i64,
         cap: Option<NonZeroU32>,
@@ -197,6 +201,10 @@ async fn single(
         }
         Request::SetWeight { run, weight } => {
             share::set_weight(conn, *run, *weight).await?;
+            Answer::Done
+        }
+        Request::SetPriority { run, priority } => {
+            share::set_priority(conn, *run, *priority).await?;
             Answer::Done
         }
         Request::SetMaxInFlight { run, cap } => {

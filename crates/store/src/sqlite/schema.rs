@@ -12,8 +12,8 @@ pub(super) const VERSION: i64 = STEPS.len() as i64;
 /// What leads from each version to the next, from an empty file on. A new store goes through all
 /// of them, so that it never differs from one that was upgraded. A step that was published never
 /// changes.
-pub(super) const STEPS: [&str; 9] =
-    [TABLES, SHARES, MONEY, LABELS, CALLS, BATCHES, FLEET, CAPS, WAITS];
+pub(super) const STEPS: [&str; 10] =
+    [TABLES, SHARES, MONEY, LABELS, CALLS, BATCHES, FLEET, CAPS, WAITS, PRIORITIES];
 
 /// Lets what is removed be given back in steps; takes hold in a file without tables, or when it
 /// is rewritten.
@@ -281,6 +281,11 @@ ALTER TABLE workers ADD COLUMN draining INTEGER NOT NULL DEFAULT 0;
 /// Version 8: caps on the leases of a run.
 const CAPS: &str = "
 ALTER TABLE runs ADD COLUMN max_in_flight INTEGER CHECK (max_in_flight > 0);
+";
+
+/// Version 10: priorities of runs.
+const PRIORITIES: &str = "
+ALTER TABLE runs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// Version 9: when a task's wait began, so that one that a clock set before it was set back is known.

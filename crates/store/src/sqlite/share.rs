@@ -1,6 +1,6 @@
 //! The books of fair claiming: what a run's tasks really used.
 //!
-//! Owns the statements that move a run's virtual time after the claim, its weight and its cap.
+//! Owns the statements that move a run's virtual time after the claim, its weight, priority and cap.
 //! Who is claimed next is `claim`'s.
 
 use std::{collections::BTreeMap, num::NonZeroU32};
@@ -52,6 +52,20 @@ pub(super) async fn set_weight(
 ) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE runs SET weight = ? WHERE seq = ?")
         .bind(weight.get())
+        .bind(run)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Sets a run's priority.
+pub(super) async fn set_priority(
+    conn: &mut SqliteConnection,
+    run: i64,
+    priority: i32,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE runs SET priority = ? WHERE seq = ?")
+        .bind(priority)
         .bind(run)
         .execute(conn)
         .await?;
