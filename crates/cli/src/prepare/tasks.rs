@@ -12,8 +12,11 @@ use tribunal_store::{Store, StoreError};
 
 use super::{CategoryEvidence, Draft, REPLY_TOKENS, order};
 
-/// Tasks enqueued in one call: claims wait for no more than these.
-const ENQUEUE_PAGE: usize = 2_000;
+/// Tasks enqueued in the first call: the first claim waits for no more than these.
+const FIRST_PAGE: usize = 250;
+
+/// Tasks enqueued in one call at most; each may have twice as many as the one before.
+const LARGEST_PAGE: usize = 4_000;
 
 /// Puts tasks in the queue; returns how many are new.
 ///
@@ -25,13 +28,14 @@ pub(crate) async fn enqueue(
     run: &RunId,
     store: &dyn Store,
 ) -> Result<u64, StoreError> {
-    let (mut new, mut tasks) = (0, tasks.into_iter());
+    let (mut new, mut tasks, mut size) = (0, tasks.into_iter(), FIRST_PAGE);
     loop {
-        let page: Vec<LeafTask> = tasks.by_ref().take(ENQUEUE_PAGE).collect();
+        let page: Vec<LeafTask> = tasks.by_ref().take(size).collect();
         if page.is_empty() {
             return Ok(new);
         }
         new += store.enqueue(run, page).await?;
+        size = (2 * size).min(LARGEST_PAGE);
     }
 }
 

@@ -147,8 +147,11 @@ impl QuotaRow {
             self.bucket_mut(meter).since_cut = 0.0;
             self.bucket_mut(meter).in_slice = 0.0;
         }
-        // After a ramp the first cuts are quick guesses, and low ones.
-        self.settling = self.ramping || (self.settling && (calls < SETTLED || seconds < SETTLED_S));
+        // After a ramp the first cuts are quick guesses, and low ones; so is a cut soon after another, for
+        // which a few answers that came late are enough.
+        self.settling = self.ramping
+            || (self.settling && (calls < SETTLED || seconds < SETTLED_S))
+            || (recent && (calls < SETTLED || seconds < SHORT_S));
         self.ramping = false;
         (self.cut_ms, self.owed_ms) = (Some(now), 0);
         self.slice_ms = self.not_before_ms.max(now).min(now + 60_000);
@@ -221,6 +224,8 @@ fn bounds(meter: Meter) -> [f64; 2] {
 mod tests {
     use std::time::Duration;
 
+    use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
+
     use super::*;
     use crate::quota::{QuotaAsk, QuotaReport, Spend};
 
@@ -260,21 +265,25 @@ mod tests {
         }
     }
 
+    /// One call of a worker that has nothing configured.
+    fn ask() -> QuotaAsk {
+        QuotaAsk {
+            worker: tribunal_core::WorkerId::from_bytes([1; 16]),
+            need: Spend::call(1_000, 100),
+            want: Spend::default(),
+            returned: Spend::default(),
+            unmetered: Spend::default(),
+            configured: QuotaLimits::default(),
+        }
+    }
+
     /// A worker with endless work, whose answers of 429 take `lag` milliseconds; the provider's
     /// limit becomes `limits[i]` at each `every` seconds.
     fn work(limits: &[f64], every: i64, charges: bool, hinted: bool, lag: i64) -> Counts {
         let mut provider = Provider::new(limits[0], charges);
         let mut row = QuotaRow::new(0);
         let mut counts = Counts { offered: 0.0, admitted: 0.0, rejected: 0.0 };
-        let need = Spend::call(1_000, 100);
-        let ask = QuotaAsk {
-            worker: tribunal_core::WorkerId::from_bytes([1; 16]),
-            need,
-            want: Spend::default(),
-            returned: Spend::default(),
-            unmetered: Spend::default(),
-            configured: QuotaLimits::default(),
-        };
+        let ask = ask();
         let mut answers: std::collections::VecDeque<(i64, i64, i64)> = Default::default();
         for now in 0..every * 1_000 * limits.len() as i64 {
             let limit = limits[usize::try_from(now / (every * 1_000)).unwrap()];
@@ -288,7 +297,7 @@ mod tests {
             }
             // As many as a millisecond of a fast pool has.
             for _ in 0..4 {
-                if row.take(now, &ask).granted != need {
+                if row.take(now, &ask).granted != ask.need {
                     break;
                 }
                 if provider.admits(now) {
@@ -334,17 +343,68 @@ mod tests {
         }
     }
 
+    /// A worker with 64 calls in flight at most, on a network and a machine that hold each call up by as
+    /// much as `jitter` milliseconds before the provider and again behind it; the limit is cut in half
+    /// at half of 9,000 calls.
+    fn work_through_jitter(jitter: i64, charges: bool, seed: u64) -> Counts {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let mut provider = Provider::new(6_000.0, charges);
+        let mut row = QuotaRow::new(0);
+        let mut counts = Counts { offered: 0.0, admitted: 0.0, rejected: 0.0 };
+        let ask = ask();
+        // When they arrive, and when they were sent; for answers the wait besides, where they are a 429.
+        let mut calls: Vec<(i64, i64)> = Vec::new();
+        let mut answers: Vec<(i64, i64, Option<i64>)> = Vec::new();
+        let ms = |number: i64| Duration::from_millis(u64::try_from(number).unwrap());
+        for now in 0.. {
+            if counts.admitted >= 9_000.0 {
+                break;
+            }
+            provider.per_minute = if counts.admitted < 4_500.0 { 6_000.0 } else { 3_000.0 };
+            counts.offered += provider.per_minute / 60_000.0;
+            for (_, sent, wait) in answers.extract_if(.., |(at, ..)| *at <= now) {
+                let Some(wait) = wait else { continue };
+                let (wait, sent_ago) = (ms(wait), ms(now - sent));
+                let rejected = Some(Rejected { wait, sent_ago, meter: None });
+                row.report(now, &QuotaReport { rejected, ..QuotaReport::default() });
+            }
+            for (_, sent) in calls.extract_if(.., |(at, _)| *at <= now) {
+                if provider.admits(now) {
+                    counts.admitted += 1.0;
+                    answers.push((now + 200, sent, None));
+                } else {
+                    counts.rejected += 1.0;
+                    let back = now + 5 + random.random_range(0..jitter);
+                    answers.push((back, sent, Some(provider.retry_ms())));
+                }
+            }
+            while answers.len() + calls.len() < 64 && row.take(now, &ask).granted == ask.need {
+                calls.push((now + 1 + random.random_range(0..jitter), now));
+            }
+        }
+        counts
+    }
+
+    #[test]
+    fn a_limit_is_followed_though_calls_are_held_up() {
+        for (jitter, charges) in [(30, false), (80, false), (30, true), (80, true)] {
+            let mut shares: Vec<f64> = (0..5)
+                .map(|seed| {
+                    let counts = work_through_jitter(jitter, charges, seed);
+                    let rejected = counts.rejected / counts.admitted;
+                    assert!(rejected <= 0.02, "{jitter}, {charges}, {seed}: {rejected:.4}");
+                    counts.admitted / counts.offered
+                })
+                .collect();
+            shares.sort_by(f64::total_cmp);
+            assert!(shares[0] >= 0.8 && shares[2] >= 0.95, "{jitter}, {charges}: {shares:.3?}");
+        }
+    }
+
     #[test]
     fn an_endpoint_without_limit_is_soon_sent_everything() {
         let mut row = QuotaRow::new(0);
-        let ask = QuotaAsk {
-            worker: tribunal_core::WorkerId::from_bytes([1; 16]),
-            need: Spend::call(1_000, 100),
-            want: Spend::default(),
-            returned: Spend::default(),
-            unmetered: Spend::default(),
-            configured: QuotaLimits::default(),
-        };
+        let ask = ask();
         let free = (0..10_000).find(|now| {
             while row.rates().any() && row.take(*now, &ask).granted == ask.need {}
             !row.rates().any()
