@@ -302,14 +302,14 @@ const CAPS: &str = "
 ALTER TABLE runs ADD COLUMN max_in_flight BIGINT CHECK (max_in_flight > 0);
 ";
 
-/// Version 5: priorities of runs. Older workers share by weight alone.
-const PRIORITIES: &str = "
-ALTER TABLE runs ADD COLUMN priority BIGINT NOT NULL DEFAULT 0;
-";
-
 /// Version 4: when a task's wait began, so that one that a clock set before it was set back is known.
 /// Older workers wait for as long as the step was.
 const WAITS: &str = "
 ALTER TABLE tasks ADD COLUMN waits_from BIGINT;
 CREATE INDEX tasks_waiting_from ON tasks (waits_from) WHERE state = 1;
+";
+
+/// Version 5: priorities of runs. Older workers share by weight alone.
+const PRIORITIES: &str = "
+ALTER TABLE runs ADD COLUMN priority BIGINT NOT NULL DEFAULT 0;
 ";

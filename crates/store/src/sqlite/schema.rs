@@ -283,15 +283,15 @@ const CAPS: &str = "
 ALTER TABLE runs ADD COLUMN max_in_flight INTEGER CHECK (max_in_flight > 0);
 ";
 
-/// Version 10: priorities of runs.
-const PRIORITIES: &str = "
-ALTER TABLE runs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
-";
-
 /// Version 9: when a task's wait began, so that one that a clock set before it was set back is known.
 const WAITS: &str = "
 ALTER TABLE tasks ADD COLUMN waits_from INTEGER;
 CREATE INDEX tasks_waiting_from ON tasks (waits_from) WHERE state = 1;
+";
+
+/// Version 10: priorities of runs.
+const PRIORITIES: &str = "
+ALTER TABLE runs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
 ";
 
 #[cfg(test)]
