@@ -87,23 +87,38 @@ pub fn shown_url(url: &str) -> String {
     }
 }
 
+/// A URL of no file without what may be a password. Where it cannot be told what is one, nothing is shown
+/// but the scheme.
 pub(crate) fn without_password(url: &str) -> String {
-    // Parameters may carry a password too.
-    let (url, parameters) = match url.split_once('?') {
-        Some((url, _)) => (url, "?***"),
-        None => (url, ""),
-    };
     let (scheme, rest) = match url.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
         None => (String::new(), url),
     };
     // The last @, because a password may hold one.
-    match rest.rsplit_once('@') {
-        Some((login, host)) => {
+    let (login, host) = match rest.rsplit_once('@') {
+        Some((login, host)) => (Some(login), host),
+        None => (None, rest),
+    };
+    // Either the password holds a question mark, or a parameter an @.
+    let ambiguous = login.is_some_and(|login| login.contains('?'));
+    // `host=… password=…`, as PostgreSQL's own tools take it.
+    let is_no_url = scheme.is_empty() && url.contains(['=', ' ']);
+    // Parameters may carry a password too.
+    let (host, parameters) = match host.split_once('?') {
+        Some((host, _)) => (host, "?***"),
+        None => (host, ""),
+    };
+    let port = host.split('/').next().and_then(|host| host.rsplit_once(':')).map(|(_, port)| port);
+    let has_port = port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+    match login {
+        _ if ambiguous || is_no_url => format!("{scheme}***"),
+        Some(login) => {
             let user = login.split(':').next().unwrap_or_default();
             format!("{scheme}{user}:***@{host}{parameters}")
         }
-        None => format!("{scheme}{rest}{parameters}"),
+        // A login whose host was forgotten.
+        None if !scheme.is_empty() && !has_port => format!("{scheme}***"),
+        None => format!("{scheme}{host}{parameters}"),
     }
 }
 
@@ -141,7 +156,18 @@ mod tests {
             assert!(!shown.contains("s3cret"), "{shown}");
             assert!(shown.contains("host"), "{shown}");
         }
-        for url in ["mysql://host/db", "sqlite:me@home/what?.db"] {
+        for url in [
+            "host=127.0.0.1 user=me password=s3cret",
+            "password=s3cret",
+            "postgres://me:s3?cret@host/db",
+            "postgres://me:pw?sslmode=s3cret@host/db",
+            "postgres://host/db?password=a@s3cret",
+            "postgres://me:s3cret",
+        ] {
+            let shown = shown_url(url);
+            assert!(shown.ends_with("***") && !shown.contains("s3"), "{shown}");
+        }
+        for url in ["mysql://host/db", "mysql://host:3306/db", "t.db", "sqlite:me@home/what?.db"] {
             assert_eq!(shown_url(url), url);
         }
     }

@@ -119,7 +119,10 @@ async fn tree(
     }
     let known = engine::existing_store(config).await?;
     let store = known.with_context(|| {
-        format!("there is no file {input}, and no store at {} to look for a run", config.store.url)
+        format!(
+            "there is no file {input}, and no store at {} to look for a run",
+            config.store.shown_url()
+        )
     })?;
     let found = engine::find_run(&store, input).await;
     let run = found.with_context(|| format!("there is no file {input}"))?;

@@ -61,7 +61,7 @@ pub(crate) async fn run(args: ServeArgs, context: &Context) -> anyhow::Result<Ex
     let calibration = args.calibration.read()?;
     let store = engine::existing_store(&config).await?;
     let store = store.with_context(|| {
-        format!("there is no store at {}; `tribunal grade` makes one", config.store.url)
+        format!("there is no store at {}; `tribunal grade` makes one", config.store.shown_url())
     })?;
     if let Some(addr) = args.metrics.metrics_addr {
         metrics::serve(addr, Arc::clone(&store), CancellationToken::new()).await?;
@@ -77,7 +77,7 @@ pub(crate) async fn run(args: ServeArgs, context: &Context) -> anyhow::Result<Ex
     };
     match context.json {
         true => output::print_json("serve", &ServeDocument { url })?,
-        false => note(&format!("serving {} at {url}", config.store.url)),
+        false => note(&format!("serving {} at {url}", config.store.shown_url())),
     }
     let known = Arc::clone(&config);
     let from = Sources {
