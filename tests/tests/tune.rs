@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Value, json};
 use tribunal_e2e::{
     Browser, Gate, PostgresServer, Reply, Running, SimProcess, TestServer, Workspace, assert_exit,
-    describe, document, number, skip,
+    describe, document, number, skip, wait_until,
 };
 
 const LEAVES: usize = 40;
@@ -334,6 +334,41 @@ fn killed_in_every_phase_it_pays_no_call_twice() {
     let again = Running::start(workspace.command(&args)).finish();
     assert_exit(&again, 0);
     assert_eq!(sim.requests(), requests);
+}
+
+/// Ctrl-C while the last votes of the noise floor are asked for: every leaf has most of its votes by then.
+#[test]
+fn an_interrupted_tuning_queues_nothing_more() {
+    let workspace = workspace();
+    let sim = sim(&workspace, &[]);
+    let gate = Gate::before(&sim.base_url);
+    configure(&workspace, &gate.base_url());
+    let config = workspace.read("tribunal.toml").replace("concurrency = 8", "concurrency = 1");
+    workspace.write("tribunal.toml", &config);
+    let told: Vec<&str> = TUNE.into_iter().filter(|arg| *arg != "--quiet").collect();
+    let args = [&told[..], &["--prompts", "default", "strict", "--repeats", "3"]].concat();
+    let mut running = Running::start(workspace.command(&args));
+    let mut asked = 0;
+    let votes = |said: &str| {
+        let line = said.lines().find(|line| line.starts_with("noise floor: "))?;
+        let numbers = line.split_whitespace().filter_map(|word| word.parse::<u64>().ok());
+        Some(numbers.product::<u64>())
+    };
+    while votes(&running.stderr()).is_none_or(|votes| asked < votes * 2 / 3 + 3) {
+        gate.first(|| running.has_ended()).expect("a vote");
+        gate.let_through();
+        asked += 1;
+    }
+    gate.first(|| running.has_ended()).expect("a vote that is still to come");
+    running.interrupt();
+    wait_until("it stops", || running.stderr().contains("stopping"));
+    gate.open();
+    let output = running.finish();
+    assert_exit(&output, 130);
+    assert!(!describe(&output).contains("race: "), "{}", describe(&output));
+    let waiting: u64 = workspace.runs().iter().map(|run| number(run, "/pending")).sum();
+    let votes = votes(&describe(&output)).expect("it said how many votes");
+    assert_eq!(waiting, votes - sim.requests(), "votes of the noise floor, and nothing else");
 }
 
 #[test]

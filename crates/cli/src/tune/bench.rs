@@ -201,6 +201,10 @@ impl Bench<'_> {
         if let Some(ended) = self.drive(&wanted, &mut |_, _| {}).await? {
             return Ok(Err(ended));
         }
+        // Most votes may be enough for every answer, and are not all of them.
+        if self.shutdown.drain.is_cancelled() {
+            return Ok(Err(Ended::Stopped));
+        }
         let mut votes = Vec::with_capacity(self.labelled.len());
         for submission in 0..self.labelled.len() {
             votes.push(self.votes((REPEATED, submission)).await?);
@@ -220,6 +224,10 @@ impl Bench<'_> {
         wanted: &[Wanted],
         set: &mut dyn FnMut(Wanted, Answer),
     ) -> anyhow::Result<Option<Ended>> {
+        // Nothing more is queued that workers of all runs would go on with.
+        if self.shutdown.drain.is_cancelled() {
+            return Ok(Some(Ended::Stopped));
+        }
         let mut by_run: BTreeMap<(usize, usize), Vec<Wanted>> = BTreeMap::new();
         for one in wanted {
             let (submission, _) = self.places[one.leaf];
