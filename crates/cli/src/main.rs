@@ -95,7 +95,7 @@ enum Command {
     Workers(workers::WorkersArgs),
     /// Tell a worker to finish what it holds and take no more
     Drain(workers::DrainArgs),
-    /// Remove runs from a store
+    /// Make, check, move and clean up stores
     Store(store::StoreCommandArgs),
     /// Tables of scores over agents, papers and seeds, as people publish them
     Table(Box<table::TableArgs>),
