@@ -149,7 +149,9 @@ impl Limiter {
             return usize::MAX;
         }
         let line = LINE.max(usize::try_from(state.recent()).unwrap_or(LINE));
-        line.saturating_sub(waiting)
+        let room = line.saturating_sub(waiting);
+        // A claim is a transaction, whatever it claims: few leaves are not worth one.
+        if room < line / 4 { 0 } else { room }
     }
 
     /// A call was turned away: nobody calls for so long, and every process hears of it.

@@ -226,12 +226,14 @@ impl Shared {
         // Otherwise every call would wait for two transactions.
         let held = concurrency.max(1) + (concurrency / 2).min(MAX_AHEAD);
         let slots = Arc::new(Semaphore::new(held));
+        // A claim is a transaction, whatever it claims: half of those ahead may run out first.
+        let least = ((held - concurrency.max(1)) / 2).clamp(1, claim_batch.max(1));
         let mut rota = scope.runs.as_deref().map(Rota::new);
         let (drain, stop) = (&self.shutdown.drain, &self.shutdown.stop);
         let mut rested = SHORTEST_REST;
         let mut looked = None;
         loop {
-            // One slot first, then as many as are free: a claim takes what the pool can start.
+            // A few slots first, then as many as are free: a claim takes what the pool can start.
             let first = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(PoolEnd::Shutdown),
@@ -240,9 +242,9 @@ impl Shared {
                     self.events.event(Event::Draining { in_flight });
                     return Ok(PoolEnd::Shutdown);
                 }
-                slot = Arc::clone(&slots).acquire_owned() => slot,
+                slot = Arc::clone(&slots).acquire_many_owned(least as u32) => slot,
             };
-            let Ok(first) = first else {
+            let Ok(mut first) = first else {
                 return Ok(PoolEnd::Shutdown);
             };
             // Leaves that could not be asked about yet are better left to others.
@@ -267,7 +269,8 @@ impl Shared {
                 }
                 continue;
             }
-            let mut free = vec![first];
+            let mut free = Vec::with_capacity(least);
+            free.extend(std::iter::from_fn(|| first.split(1)).take(room));
             while free.len() < room
                 && let Ok(slot) = Arc::clone(&slots).try_acquire_owned()
             {

@@ -13,7 +13,7 @@ use tribunal_store::{Store, StoreError};
 use super::{CategoryEvidence, Draft, REPLY_TOKENS, order};
 
 /// Tasks enqueued in the first call: the first claim waits for no more than these.
-const FIRST_PAGE: usize = 250;
+const FIRST_PAGE: usize = 128;
 
 /// Tasks enqueued in one call at most; each may have twice as many as the one before.
 const LARGEST_PAGE: usize = 4_000;

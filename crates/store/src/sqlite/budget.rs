@@ -9,7 +9,6 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     batch::{slices, with_rows},
-    outcome::bind_lease,
     request::LeaseRef,
 };
 use crate::budget::{Account, Amount, Budget, ReservationId, ReserveOutcome};
@@ -163,7 +162,7 @@ async fn standing(
         )
         .bind(now);
         for item in slice {
-            query = bind_lease(query, &item.lease).bind(item.id.as_bytes().to_vec());
+            query = query.bind_lease(&item.lease).bind(item.id.as_bytes().to_vec());
         }
         for row in query.fetch_all(&mut *conn).await? {
             let id = id(&row)?;
@@ -189,7 +188,8 @@ async fn insert(conn: &mut SqliteConnection, items: &[&NewReservation]) -> Resul
         );
         for item in slice {
             let amount = Amount::default().plus(item.amount);
-            query = bind_lease(query, &item.lease)
+            query = query
+                .bind_lease(&item.lease)
                 .bind(item.id.as_bytes().to_vec())
                 .bind(amount.micro_usd.cast_signed())
                 .bind(amount.tokens.cast_signed());

@@ -12,7 +12,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use tribunal_core::{Category, ContentKey, LeafTask, LeaseId, RunId, Via};
 
 use super::{
-    batch::{slices, with_rows},
+    batch::{Script, slices},
     lease::{self, Loss},
     outcome::NewRelease,
     postings::{self, AnsweredRow},
@@ -52,11 +52,28 @@ struct Candidate {
     reusable: Option<Graded>,
 }
 
+/// What a group of claims finds, read in one way to SQLite's thread and back.
+struct Glance {
+    /// Whether leases have ended, or waits are over, that the tables do not show yet.
+    is_late: bool,
+    virtual_time: i64,
+    /// Whether there are other runs to take verdicts over from.
+    several_runs: bool,
+    /// Whether questions are posted in batches.
+    any_posted: bool,
+    /// The runs that had something to claim after the last claim.
+    contending: Vec<i64>,
+    /// The active ones that have ready tasks.
+    runs: Vec<ReadyRun<Candidate>>,
+}
+
 /// Everything that a group of claims is picked from.
 struct Picker<'c> {
     conn: &'c mut SqliteConnection,
     now: i64,
     runs: Vec<ReadyRun<Candidate>>,
+    /// The runs that had something to claim after the last claim.
+    contending: Vec<i64>,
     virtual_time: i64,
     page: usize,
     /// Whether there are other runs to take verdicts over from.
@@ -80,22 +97,28 @@ pub(super) async fn claim(
     requests: &[ClaimRequest],
     now: i64,
 ) -> Result<Vec<Vec<ClaimedTask>>, sqlx::Error> {
-    lease::take_back(conn, &Loss::Ended { now, limit: -1 }).await?;
-    promote(conn, now).await?;
+    let mut glance = Glance::read(conn, now).await?;
+    if glance.is_late {
+        lease::take_back(conn, &Loss::Ended { now, limit: -1 }).await?;
+        promote(conn, now).await?;
+        glance = Glance::read(conn, now).await?;
+    }
     let slots = requests.iter().fold(0_usize, |sum, request| sum.saturating_add(request.slots));
-    let mut picker = Picker::new(conn, slots, now).await?;
-    let virtual_time = picker.virtual_time;
+    let (virtual_time, any_posted) = (glance.virtual_time, glance.any_posted);
+    let mut picker = Picker::new(conn, glance, slots, now);
     let mut claimed = Vec::with_capacity(requests.len());
     for request in requests {
         claimed.push(picker.pick(request).await?);
     }
-    picker.store_times(virtual_time, now).await?;
+    let times = picker.times(virtual_time, now);
     let leases = requests.iter().zip(&claimed).flat_map(|(request, tasks)| {
         let end = now.saturating_add(request.ttl_ms);
         tasks.iter().map(move |task| (task.lease, request, end))
     });
-    store_leases(conn, &leases.collect::<Vec<_>>(), now).await?;
-    postings::find_replies(conn, &mut claimed).await?;
+    store(conn, times, &leases.collect::<Vec<_>>(), now).await?;
+    if any_posted {
+        postings::find_replies(conn, &mut claimed).await?;
+    }
     Ok(claimed)
 }
 
@@ -114,86 +137,113 @@ async fn promote(conn: &mut SqliteConnection, now: i64) -> Result<(), sqlx::Erro
     Ok(())
 }
 
-async fn store_leases(
+/// Writes the runs' times and the leases.
+async fn store(
     conn: &mut SqliteConnection,
+    (mut script, mut changes): (Script, u64),
     leases: &[(LeaseRef, &ClaimRequest, i64)],
     now: i64,
 ) -> Result<(), sqlx::Error> {
     for slice in slices(leases) {
-        let mut query = with_rows(
-            "run, position, sample, lease, worker, lease_end",
-            slice.len(),
-            1,
-            "UPDATE tasks SET state = 2, lease = j.lease, worker = j.worker, \
-                 lease_end = j.lease_end, \
-                 first_claim_ms = coalesce(tasks.first_claim_ms, ?1) \
-             FROM j WHERE tasks.run = j.run AND tasks.position = j.position \
-                 AND tasks.sample = j.sample AND +tasks.state = 0",
-        )
-        .bind(now);
+        script = script
+            .and_rows(
+                "run, position, sample, lease, worker, lease_end",
+                slice.len(),
+                1,
+                "UPDATE tasks SET state = 2, lease = j.lease, worker = j.worker, \
+                     lease_end = j.lease_end, \
+                     first_claim_ms = coalesce(tasks.first_claim_ms, ?1) \
+                 FROM j WHERE tasks.run = j.run AND tasks.position = j.position \
+                     AND tasks.sample = j.sample AND +tasks.state = 0",
+            )
+            .bind(now);
         for (lease, request, end) in slice {
-            query = super::outcome::bind_lease(query, lease)
-                .bind(request.worker.as_bytes().to_vec())
-                .bind(*end);
+            script = script.bind_lease(lease).bind(request.worker.as_bytes().to_vec()).bind(*end);
         }
-        let written = query.execute(&mut *conn).await?.rows_affected();
-        if written != slice.len() as u64 {
-            return Err(sqlx::Error::Protocol(
-                "the index of waiting tasks disagrees with the tasks".to_owned(),
-            ));
-        }
+        changes += slice.len() as u64;
+    }
+    if script.execute(conn).await? != changes {
+        return Err(sqlx::Error::Protocol(
+            "the index of waiting tasks disagrees with the tasks".to_owned(),
+        ));
     }
     Ok(())
+}
+
+// === impl Glance ===
+
+impl Glance {
+    /// Finds the active runs that have ready tasks, hopping through the index from run to run.
+    async fn read(conn: &mut SqliteConnection, now: i64) -> Result<Self, sqlx::Error> {
+        let script = Script::default()
+            .and(
+                "SELECT \
+                     EXISTS (SELECT 1 FROM tasks INDEXED BY tasks_leased \
+                         WHERE state = 2 AND lease_end <= ?) \
+                     OR EXISTS (SELECT 1 FROM tasks INDEXED BY tasks_waiting \
+                         WHERE state = 1 AND run_at <= ?) \
+                     OR EXISTS (SELECT 1 FROM tasks INDEXED BY tasks_waiting_from \
+                         WHERE state = 1 AND waits_from > ?), \
+                     (SELECT value FROM store_meta WHERE key = ?), \
+                     (SELECT count(*) > 1 FROM (SELECT 1 FROM runs WHERE pruned = 0 LIMIT 2)), \
+                     EXISTS (SELECT 1 FROM postings), \
+                     (SELECT json_group_array(seq) FROM runs INDEXED BY runs_contending \
+                         WHERE contending = 1)",
+            )
+            .bind(now)
+            .bind(now)
+            .bind(now)
+            .bind(schema::VIRTUAL_TIME)
+            .and(
+                "WITH RECURSIVE ready (run) AS ( \
+                     SELECT min(run) FROM tasks INDEXED BY tasks_ready WHERE state = 0 \
+                     UNION ALL \
+                     SELECT (SELECT min(tasks.run) FROM tasks INDEXED BY tasks_ready \
+                             WHERE tasks.state = 0 AND tasks.run > ready.run) \
+                     FROM ready WHERE ready.run IS NOT NULL) \
+                 SELECT runs.seq, runs.id, runs.virtual_time, runs.weight, runs.contending, \
+                     runs.reuse, coalesce(runs.budget_micro_usd, runs.budget_tokens) IS NOT NULL, \
+                     runs.via, runs.max_in_flight, iif(runs.max_in_flight IS NULL, 0, \
+                         (SELECT count(*) FROM tasks INDEXED BY tasks_leased \
+                         WHERE tasks.state = 2 AND tasks.run = runs.seq)), runs.priority \
+                 FROM ready \
+                 CROSS JOIN runs ON runs.seq = ready.run WHERE runs.state = 'active' \
+                 ORDER BY runs.seq",
+            );
+        let rows = script.fetch_all(conn).await?;
+        let (first, runs) = rows.split_first().ok_or(sqlx::Error::RowNotFound)?;
+        let contending: &str = first.try_get(4)?;
+        Ok(Self {
+            is_late: first.try_get(0)?,
+            virtual_time: first.try_get(1)?,
+            several_runs: first.try_get(2)?,
+            any_posted: first.try_get(3)?,
+            contending: serde_json::from_str(contending).map_err(|_| damaged("list of runs"))?,
+            runs: runs.iter().map(ready_run).collect::<Result<_, _>>()?,
+        })
+    }
 }
 
 // === impl Picker ===
 
 impl<'c> Picker<'c> {
-    /// Finds the active runs that have ready tasks, hopping through the index from run to run.
-    async fn new(
-        conn: &'c mut SqliteConnection,
-        slots: usize,
-        now: i64,
-    ) -> Result<Self, sqlx::Error> {
-        let rows = sqlx::query(
-            "WITH RECURSIVE ready (run) AS ( \
-                 SELECT min(run) FROM tasks INDEXED BY tasks_ready WHERE state = 0 \
-                 UNION ALL \
-                 SELECT (SELECT min(tasks.run) FROM tasks INDEXED BY tasks_ready \
-                         WHERE tasks.state = 0 AND tasks.run > ready.run) \
-                 FROM ready WHERE ready.run IS NOT NULL) \
-             SELECT runs.seq, runs.id, runs.virtual_time, runs.weight, runs.contending, \
-                 runs.reuse, coalesce(runs.budget_micro_usd, runs.budget_tokens) IS NOT NULL, \
-                 runs.via, runs.max_in_flight, iif(runs.max_in_flight IS NULL, 0, \
-                     (SELECT count(*) FROM tasks INDEXED BY tasks_leased \
-                     WHERE tasks.state = 2 AND tasks.run = runs.seq)), runs.priority \
-             FROM ready \
-             CROSS JOIN runs ON runs.seq = ready.run WHERE runs.state = 'active' \
-             ORDER BY runs.seq",
-        )
-        .fetch_all(&mut *conn)
-        .await?;
-        let runs: Result<Vec<ReadyRun<Candidate>>, sqlx::Error> =
-            rows.iter().map(ready_run).collect();
-        let mut runs = runs?;
-        let virtual_time = sqlx::query_scalar("SELECT value FROM store_meta WHERE key = ?")
-            .bind(schema::VIRTUAL_TIME)
-            .fetch_one(&mut *conn)
-            .await?;
+    fn new(conn: &'c mut SqliteConnection, glance: Glance, slots: usize, now: i64) -> Self {
+        let Glance { virtual_time, several_runs, contending, mut runs, .. } = glance;
         // Who had nothing to claim starts level: neither behind, nor owed what it did not use.
         for run in runs.iter_mut().filter(|run| run.joins_in()) {
             run.virtual_time = run.virtual_time.max(virtual_time);
         }
-        Ok(Self {
-            several_runs: reuse::has_several_runs(conn).await?,
+        Self {
+            several_runs,
             asked: HashMap::new(),
             conn,
             now,
             runs,
+            contending,
             virtual_time,
             // One more than is wanted tells whether the run is ready still.
             page: slots.saturating_add(1).min(PAGE),
-        })
+        }
     }
 
     /// Picks for one worker: always from the run that has had the fewest tokens, of those of the highest
@@ -344,48 +394,37 @@ impl<'c> Picker<'c> {
         Ok(())
     }
 
-    async fn store_times(&mut self, before: i64, now: i64) -> Result<(), sqlx::Error> {
-        self.forget_idle().await?;
+    /// What writes the times that have changed, and how many rows it changes.
+    fn times(&self, before: i64, now: i64) -> (Script, u64) {
+        let (mut script, mut changes) = (Script::default(), 0);
+        // Those that have had nothing to claim since the last claim.
+        let idle = |seq: &&i64| !self.runs.iter().any(|run| run.seq == **seq);
+        for seq in self.contending.iter().filter(idle) {
+            script = script.and("UPDATE runs SET contending = 0 WHERE seq = ?").bind(*seq);
+            changes += 1;
+        }
         for run in self.runs.iter().filter(|run| run.has_changed()) {
-            sqlx::query(
-                "UPDATE runs SET virtual_time = ?, contending = ?, \
-                     first_claim_ms = iif(?, coalesce(first_claim_ms, ?), first_claim_ms) \
-                 WHERE seq = ?",
-            )
-            .bind(run.virtual_time)
-            .bind(run.is_contending())
-            .bind(run.claimed)
-            .bind(now)
-            .bind(run.seq)
-            .execute(&mut *self.conn)
-            .await?;
+            script = script
+                .and(
+                    "UPDATE runs SET virtual_time = ?, contending = ?, \
+                         first_claim_ms = iif(?, coalesce(first_claim_ms, ?), first_claim_ms) \
+                     WHERE seq = ?",
+                )
+                .bind(run.virtual_time)
+                .bind(run.is_contending())
+                .bind(run.claimed)
+                .bind(now)
+                .bind(run.seq);
+            changes += 1;
         }
         if self.virtual_time != before {
-            sqlx::query("UPDATE store_meta SET value = ? WHERE key = ?")
+            script = script
+                .and("UPDATE store_meta SET value = ? WHERE key = ?")
                 .bind(self.virtual_time)
-                .bind(schema::VIRTUAL_TIME)
-                .execute(&mut *self.conn)
-                .await?;
+                .bind(schema::VIRTUAL_TIME);
+            changes += 1;
         }
-        Ok(())
-    }
-
-    /// Notes the runs that have had nothing to claim since the last claim.
-    async fn forget_idle(&mut self) -> Result<(), sqlx::Error> {
-        let contending: Vec<i64> = sqlx::query_scalar(
-            "SELECT seq FROM runs INDEXED BY runs_contending WHERE contending = 1",
-        )
-        .fetch_all(&mut *self.conn)
-        .await?;
-        for seq in contending {
-            if !self.runs.iter().any(|run| run.seq == seq) {
-                sqlx::query("UPDATE runs SET contending = 0 WHERE seq = ?")
-                    .bind(seq)
-                    .execute(&mut *self.conn)
-                    .await?;
-            }
-        }
-        Ok(())
+        (script, changes)
     }
 }
 

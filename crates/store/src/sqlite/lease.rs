@@ -8,14 +8,14 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use tribunal_core::{LeaseId, RunState, WorkerId};
 
 use super::{
-    batch::{slices, with_rows},
-    outcome::bind_lease,
+    batch::{Script, slices, with_rows},
     request::LeaseRef,
     share::{self, Settled},
 };
 use crate::{
     fleet::LISTED_MS,
     process::Process,
+    share::Weight,
     store::{Held, MAX_DEAD_WORKERS, MAX_LOST_LEASES},
 };
 
@@ -50,7 +50,7 @@ pub(super) async fn heartbeat(
         .bind(end)
         .bind(now);
         for lease in slice {
-            query = bind_lease(query, lease);
+            query = query.bind_lease(lease);
         }
         for row in query.fetch_all(&mut *conn).await? {
             let id = LeaseId::from_slice(row.try_get(3)?)
@@ -156,18 +156,19 @@ pub(super) async fn leave(
          FROM runs WHERE runs.seq = tasks.run AND (run, position, sample) IN (\
              SELECT run, position, sample FROM tasks INDEXED BY tasks_leased \
              WHERE state = 2 AND worker = ?) \
-         RETURNING run, estimated_tokens",
+         RETURNING run, estimated_tokens, \
+             (SELECT runs.weight FROM runs WHERE runs.seq = tasks.run)",
     )
     .bind(worker.as_bytes().to_vec())
     .fetch_all(&mut *conn)
     .await?;
-    let settled =
-        |row: &SqliteRow| Ok(Settled { run: row.try_get(0)?, estimated: row.try_get(1)?, used: 0 });
+    let settled = |row: &SqliteRow| {
+        let weight = Weight::new(row.try_get(2)?).unwrap_or_default();
+        Ok(Settled { run: row.try_get(0)?, weight, estimated: row.try_get(1)?, used: 0 })
+    };
     let settled: Result<Vec<Settled>, sqlx::Error> = back.iter().map(settled).collect();
-    share::settle(conn, settled?).await?;
-    sqlx::query("DELETE FROM workers WHERE id = ?")
-        .bind(worker.as_bytes().to_vec())
-        .execute(conn)
-        .await?;
+    let script = share::settle(Script::default(), settled?);
+    let script = script.and("DELETE FROM workers WHERE id = ?").bind(worker.as_bytes().to_vec());
+    script.execute(conn).await?;
     Ok(())
 }

@@ -9,13 +9,13 @@ use sqlx::{Row, SqliteConnection};
 use tribunal_core::{Attempt, FailureClass};
 
 use super::{
-    batch::{slices, with_rows},
+    batch::{Script, slices, with_rows},
     postings,
     request::LeaseRef,
     share::{self, Settled},
 };
 use crate::{
-    share::used_tokens,
+    share::{Weight, used_tokens},
     store::{CompleteOutcome, FailOutcome},
 };
 
@@ -53,6 +53,18 @@ pub(super) struct NewRelease {
 /// A task's key in the tables.
 pub(super) type Key = (i64, u32, u32);
 
+/// A task whose lease has ended.
+#[derive(Clone, Copy)]
+pub(super) struct End {
+    estimated: u32,
+    weight: Weight,
+    /// Whether a question may be posted for it: any is.
+    pub(super) may_be_posted: bool,
+}
+
+/// Tasks whose leases have ended.
+pub(super) type Ends = HashMap<Key, End>;
+
 // === impl LeaseRef ===
 
 impl LeaseRef {
@@ -69,32 +81,35 @@ pub(super) async fn complete(
 ) -> Result<Vec<CompleteOutcome>, sqlx::Error> {
     let mut outcomes = vec![CompleteOutcome::Fenced; items.len()];
     for round in rounds(items, |item| &item.lease) {
-        let mut stored = HashMap::with_capacity(round.len());
+        let mut stored = Ends::with_capacity(round.len());
         for slice in slices(&round) {
             // `+` keeps the planner from walking all leases instead of looking up each task.
             let mut query = with_rows(
                 "run, position, sample, lease, reason",
                 slice.len(),
                 1,
-                "UPDATE tasks SET state = 3, run_at = NULL, lease = NULL, lease_end = NULL, \
+                &and_return_ends(
+                    "UPDATE tasks SET state = 3, run_at = NULL, lease = NULL, lease_end = NULL, \
                      worker = NULL, class = NULL, reason = j.reason, error = '' \
                  FROM j WHERE tasks.run = j.run AND tasks.position = j.position \
                      AND tasks.sample = j.sample AND tasks.lease = j.lease \
-                     AND +tasks.state = 2 AND +tasks.lease_end > ?1 \
-                 RETURNING run, position, sample, estimated_tokens",
+                     AND +tasks.state = 2 AND +tasks.lease_end > ?1",
+                ),
             )
             .bind(now);
             for (_, item) in slice {
-                query = bind_lease(query, &item.lease).bind(item.reason);
+                query = query.bind_lease(&item.lease).bind(item.reason);
             }
-            collect_keys(conn, query, &mut stored).await?;
+            collect_ends(conn, query, &mut stored).await?;
         }
         let (done, refused): (Vec<_>, Vec<_>) =
             round.into_iter().partition(|(_, item)| stored.contains_key(&item.lease.key()));
-        insert_verdicts(conn, &done, now).await?;
+        let script = and_verdicts(Script::default(), &done, now);
         let attempts = done.iter().map(|(_, item)| (&item.lease, &item.attempts));
-        insert_attempts(conn, attempts, &stored).await?;
-        postings::forget(conn, done.iter().map(|(_, item)| &item.lease)).await?;
+        let script = and_attempts(script, attempts, &stored);
+        let script =
+            postings::and_forget(script, done.iter().map(|(_, item)| &item.lease), &stored);
+        script.execute(&mut *conn).await?;
         for (at, _) in &done {
             outcomes[*at] = CompleteOutcome::Stored;
         }
@@ -107,13 +122,9 @@ pub(super) async fn complete(
     Ok(outcomes)
 }
 
-async fn insert_verdicts(
-    conn: &mut SqliteConnection,
-    items: &[(usize, &NewVerdict)],
-    now: i64,
-) -> Result<(), sqlx::Error> {
+fn and_verdicts(mut script: Script, items: &[(usize, &NewVerdict)], now: i64) -> Script {
     for slice in slices(items) {
-        let mut query = with_rows(
+        script = script.and_rows(
             "run, position, sample, lease, score, reason, source, simulated, stored_ms, record",
             slice.len(),
             0,
@@ -121,7 +132,8 @@ async fn insert_verdicts(
                  simulated, stored_ms, record) SELECT * FROM j",
         );
         for (_, item) in slice {
-            query = bind_lease(query, &item.lease)
+            script = script
+                .bind_lease(&item.lease)
                 .bind(item.score)
                 .bind(item.reason)
                 .bind(item.source)
@@ -129,9 +141,8 @@ async fn insert_verdicts(
                 .bind(now)
                 .bind(item.record.clone());
         }
-        query.execute(&mut *conn).await?;
     }
-    Ok(())
+    script
 }
 
 /// Whether this very lease has stored the task's verdict.
@@ -150,13 +161,13 @@ pub(super) async fn fail(
 ) -> Result<Vec<FailOutcome>, sqlx::Error> {
     let mut outcomes = vec![FailOutcome::Fenced; items.len()];
     for round in rounds(items, |item| &item.lease) {
-        let mut recorded = HashMap::with_capacity(round.len());
+        let mut recorded = Ends::with_capacity(round.len());
         for slice in slices(&round) {
             let mut query = with_rows(
                 "run, position, sample, lease, next, run_at, waits_from, charged, class, reason, error",
                 slice.len(),
                 1,
-                "UPDATE tasks SET \
+                &and_return_ends("UPDATE tasks SET \
                      state = iif(runs.state = 'cancelled', 5, j.next), \
                      run_at = iif(runs.state = 'cancelled', NULL, j.run_at), \
                      waits_from = j.waits_from, \
@@ -167,8 +178,7 @@ pub(super) async fn fail(
                  FROM j CROSS JOIN runs ON runs.seq = j.run \
                  WHERE tasks.run = j.run AND tasks.position = j.position \
                      AND tasks.sample = j.sample AND tasks.lease = j.lease \
-                     AND +tasks.state = 2 AND +tasks.lease_end > ?1 \
-                 RETURNING run, position, sample, estimated_tokens",
+                     AND +tasks.state = 2 AND +tasks.lease_end > ?1"),
             )
 .bind(now);
             for (_, item) in slice {
@@ -177,7 +187,8 @@ pub(super) async fn fail(
                     Some(0) => (0, None, None),
                     Some(wait) => (1, Some(now.saturating_add(wait)), None),
                 };
-                query = bind_lease(query, &item.lease)
+                query = query
+                    .bind_lease(&item.lease)
                     .bind(next)
                     .bind(run_at)
                     .bind(run_at.map(|_| now))
@@ -186,12 +197,14 @@ pub(super) async fn fail(
                     .bind(reason)
                     .bind(item.error.clone());
             }
-            collect_keys(conn, query, &mut recorded).await?;
+            collect_ends(conn, query, &mut recorded).await?;
         }
         let done = round.iter().filter(|(_, item)| recorded.contains_key(&item.lease.key()));
         let attempts = done.clone().map(|(_, item)| (&item.lease, &item.attempts));
-        insert_attempts(conn, attempts, &recorded).await?;
-        postings::forget(conn, done.clone().map(|(_, item)| &item.lease)).await?;
+        let script = and_attempts(Script::default(), attempts, &recorded);
+        let script =
+            postings::and_forget(script, done.clone().map(|(_, item)| &item.lease), &recorded);
+        script.execute(&mut *conn).await?;
         for (at, _) in done {
             outcomes[*at] = FailOutcome::Recorded;
         }
@@ -206,50 +219,51 @@ pub(super) async fn release(
     now: i64,
 ) -> Result<(), sqlx::Error> {
     for round in rounds(items, |item| &item.lease) {
-        let mut released = HashMap::with_capacity(round.len());
+        let mut released = Ends::with_capacity(round.len());
         for slice in slices(&round) {
             let mut query = with_rows(
                 "run, position, sample, lease",
                 slice.len(),
                 1,
-                "UPDATE tasks SET state = iif(runs.state = 'cancelled', 5, 0), \
+                &and_return_ends(
+                    "UPDATE tasks SET state = iif(runs.state = 'cancelled', 5, 0), \
                      reason = iif(runs.state = 'cancelled', 'cancelled', NULL), \
                      first_claim_ms = NULL, lease = NULL, lease_end = NULL, worker = NULL \
                  FROM j CROSS JOIN runs ON runs.seq = j.run \
                  WHERE tasks.run = j.run AND tasks.position = j.position \
                      AND tasks.sample = j.sample AND tasks.lease = j.lease \
-                     AND +tasks.state = 2 AND +tasks.lease_end > ?1 \
-                 RETURNING run, position, sample, estimated_tokens",
+                     AND +tasks.state = 2 AND +tasks.lease_end > ?1",
+                ),
             )
             .bind(now);
             for (_, item) in slice {
-                query = bind_lease(query, &item.lease);
+                query = query.bind_lease(&item.lease);
             }
-            collect_keys(conn, query, &mut released).await?;
+            collect_ends(conn, query, &mut released).await?;
         }
         let done = round.iter().filter(|(_, item)| released.contains_key(&item.lease.key()));
         let attempts = done.map(|(_, item)| (&item.lease, &item.attempts));
-        insert_attempts(conn, attempts, &released).await?;
+        and_attempts(Script::default(), attempts, &released).execute(&mut *conn).await?;
     }
     Ok(())
 }
 
-/// Records what was called under leases that have ended, and settles their runs' shares.
-pub(super) async fn insert_attempts<'a>(
-    conn: &mut SqliteConnection,
+/// Adds what records the calls under leases that have ended, and settles their runs' shares.
+pub(super) fn and_attempts<'a>(
+    script: Script,
     attempts: impl Iterator<Item = (&'a LeaseRef, &'a Vec<Attempt>)> + Clone,
-    estimates: &HashMap<Key, u32>,
-) -> Result<(), sqlx::Error> {
+    ends: &Ends,
+) -> Script {
     let settled = attempts.clone().filter_map(|(lease, attempts)| {
-        let estimated = *estimates.get(&lease.key())?;
-        Some(Settled { run: lease.run, estimated, used: used_tokens(attempts) })
+        let End { estimated, weight, .. } = *ends.get(&lease.key())?;
+        Some(Settled { run: lease.run, weight, estimated, used: used_tokens(attempts) })
     });
-    share::settle(conn, settled).await?;
+    let mut script = share::settle(script, settled);
     let rows: Vec<(&LeaseRef, &Attempt)> = attempts
         .flat_map(|(lease, attempts)| attempts.iter().map(move |attempt| (lease, attempt)))
         .collect();
     for slice in slices(&rows) {
-        let mut query = with_rows(
+        script = script.and_rows(
             "run, position, sample, kind, class, status, input, cached, output, started_ms, \
              waited_ms, latency_ms, request_id, error, endpoint, cost_usd, possible_input, \
              possible_output, possible_usd, via",
@@ -260,7 +274,7 @@ pub(super) async fn insert_attempts<'a>(
                  possible_input, possible_output, possible_usd, via) SELECT * FROM j",
         );
         for (lease, attempt) in slice {
-            query = query
+            script = script
                 .bind(lease.run)
                 .bind(lease.position)
                 .bind(lease.sample)
@@ -282,9 +296,8 @@ pub(super) async fn insert_attempts<'a>(
                 .bind(attempt.possible.and_then(|possible| possible.cost_usd))
                 .bind(attempt.via.name());
         }
-        query.execute(&mut *conn).await?;
     }
-    Ok(())
+    script
 }
 
 /// Items with their places, in rounds that hold every task at most once: one statement changes a
@@ -314,14 +327,27 @@ pub(super) fn bind_lease(query: super::batch::Query, lease: &LeaseRef) -> super:
         .bind(lease.lease.as_bytes().to_vec())
 }
 
-/// Adds the tasks that a statement returns, with their estimates.
-pub(super) async fn collect_keys(
+/// A statement that ends leases and returns their tasks, for [`collect_ends`].
+pub(super) fn and_return_ends(update: &str) -> String {
+    const RETURNING: &str = " RETURNING run, position, sample, estimated_tokens, \
+                             (SELECT runs.weight FROM runs WHERE runs.seq = tasks.run), \
+                             EXISTS (SELECT 1 FROM postings)";
+    [update, RETURNING].concat()
+}
+
+/// Adds the tasks whose leases a statement has ended.
+pub(super) async fn collect_ends(
     conn: &mut SqliteConnection,
-    query: super::batch::Query,
-    keys: &mut HashMap<Key, u32>,
+    query: Script,
+    ends: &mut Ends,
 ) -> Result<(), sqlx::Error> {
     for row in query.fetch_all(conn).await? {
-        keys.insert((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?), row.try_get(3)?);
+        let end = End {
+            estimated: row.try_get(3)?,
+            weight: Weight::new(row.try_get(4)?).unwrap_or_default(),
+            may_be_posted: row.try_get(5)?,
+        };
+        ends.insert((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?), end);
     }
     Ok(())
 }

@@ -9,10 +9,10 @@ use sqlx::{Row, SqliteConnection};
 use tribunal_core::{Attempt, BatchId, WorkerId};
 
 use super::{
-    batch::{slices, with_rows},
+    batch::{Script, slices, with_rows},
     batches::reservation,
     claim::ClaimedTask,
-    outcome::{Key, bind_lease, collect_keys, insert_attempts, rounds},
+    outcome::{self, Ends, Key, and_attempts, and_return_ends, collect_ends, rounds},
     request::LeaseRef,
     schema::POSTED,
 };
@@ -45,13 +45,13 @@ pub(super) async fn post(
     let mut outcomes = vec![PostOutcome::Fenced; items.len()];
     let all: Vec<&NewPosting> = items.iter().collect();
     for round in rounds(&all, |item| &item.lease) {
-        let mut posted = HashMap::with_capacity(round.len());
+        let mut posted = Ends::with_capacity(round.len());
         for slice in slices(&round) {
             let mut query = with_rows(
                 "run, position, sample, lease, batch, worker",
                 slice.len(),
                 2,
-                "UPDATE tasks SET state = 1, run_at = ?1, waits_from = NULL, turn = 0, ended_leases = 0, \
+                &and_return_ends("UPDATE tasks SET state = 1, run_at = ?1, waits_from = NULL, turn = 0, ended_leases = 0, \
                      dead_workers = 0, first_claim_ms = NULL, lease = NULL, lease_end = NULL, \
                      worker = NULL \
                  FROM j CROSS JOIN runs ON runs.seq = j.run AND runs.state <> 'cancelled' \
@@ -59,22 +59,24 @@ pub(super) async fn post(
                      AND b.worker = j.worker AND b.held_until > ?2 \
                  WHERE tasks.run = j.run AND tasks.position = j.position \
                      AND tasks.sample = j.sample AND tasks.lease = j.lease \
-                     AND +tasks.state = 2 AND +tasks.lease_end > ?2 \
-                 RETURNING run, position, sample, estimated_tokens",
+                     AND +tasks.state = 2 AND +tasks.lease_end > ?2"),
             )
-.bind(POSTED).bind(now);
+            .bind(POSTED)
+            .bind(now);
             for (_, item) in slice {
-                query = bind_lease(query, &item.lease)
+                query = query
+                    .bind_lease(&item.lease)
                     .bind(item.batch.as_bytes().to_vec())
                     .bind(item.worker.as_bytes().to_vec());
             }
-            collect_keys(conn, query, &mut posted).await?;
+            collect_ends(conn, query, &mut posted).await?;
         }
         let (done, refused): (Vec<_>, Vec<_>) =
             round.into_iter().partition(|(_, item)| posted.contains_key(&item.lease.key()));
-        insert(conn, &done).await?;
         let attempts = done.iter().map(|(_, item)| (&item.lease, &item.attempts));
-        insert_attempts(conn, attempts, &posted).await?;
+        and_attempts(and_postings(Script::default(), &done), attempts, &posted)
+            .execute(&mut *conn)
+            .await?;
         for (at, _) in &done {
             outcomes[*at] = PostOutcome::Posted;
         }
@@ -87,12 +89,9 @@ pub(super) async fn post(
     Ok(outcomes)
 }
 
-async fn insert(
-    conn: &mut SqliteConnection,
-    items: &[(usize, &NewPosting)],
-) -> Result<(), sqlx::Error> {
+fn and_postings(mut script: Script, items: &[(usize, &NewPosting)]) -> Script {
     for slice in slices(items) {
-        let mut query = with_rows(
+        script = script.and_rows(
             "run, position, sample, lease, batch, reservation, question",
             slice.len(),
             0,
@@ -100,14 +99,14 @@ async fn insert(
                  question) SELECT * FROM j",
         );
         for (_, item) in slice {
-            query = bind_lease(query, &item.lease)
+            script = script
+                .bind_lease(&item.lease)
                 .bind(item.batch.as_bytes().to_vec())
                 .bind(item.reservation.map(|id| id.as_bytes().to_vec()))
                 .bind(item.question.clone());
         }
-        query.execute(&mut *conn).await?;
     }
-    Ok(())
+    script
 }
 
 /// Whether this very lease has posted the task's question.
@@ -115,30 +114,30 @@ async fn is_posted(conn: &mut SqliteConnection, lease: &LeaseRef) -> Result<bool
     let query = sqlx::query(
         "SELECT 1 FROM postings WHERE run = ? AND position = ? AND sample = ? AND lease = ?",
     );
-    Ok(bind_lease(query, lease).fetch_optional(conn).await?.is_some())
+    Ok(outcome::bind_lease(query, lease).fetch_optional(conn).await?.is_some())
 }
 
-/// Forgets what was posted for tasks that have come to an end.
-pub(super) async fn forget<'l>(
-    conn: &mut SqliteConnection,
+/// Adds what forgets questions that were posted for tasks that have come to an end.
+pub(super) fn and_forget<'l>(
+    mut script: Script,
     leases: impl Iterator<Item = &'l LeaseRef>,
-) -> Result<(), sqlx::Error> {
-    if !has_any(conn).await? {
-        return Ok(());
-    }
-    for slice in slices(&leases.collect::<Vec<_>>()) {
-        let mut query = with_rows(
+    ends: &Ends,
+) -> Script {
+    let posted: Vec<&LeaseRef> = leases
+        .filter(|lease| ends.get(&lease.key()).is_some_and(|end| end.may_be_posted))
+        .collect();
+    for slice in slices(&posted) {
+        script = script.and_rows(
             "run, position, sample",
             slice.len(),
             0,
             "DELETE FROM postings WHERE (run, position, sample) IN (SELECT * FROM j)",
         );
         for lease in slice {
-            query = query.bind(lease.run).bind(lease.position).bind(lease.sample);
+            script = script.bind(lease.run).bind(lease.position).bind(lease.sample);
         }
-        query.execute(&mut *conn).await?;
     }
-    Ok(())
+    script
 }
 
 /// Adds the replies that there are for claimed tasks.
@@ -146,9 +145,6 @@ pub(super) async fn find_replies(
     conn: &mut SqliteConnection,
     claimed: &mut [Vec<ClaimedTask>],
 ) -> Result<(), sqlx::Error> {
-    if !has_any(conn).await? {
-        return Ok(());
-    }
     let mut tasks: Vec<&mut ClaimedTask> = claimed.iter_mut().flatten().collect();
     let mut replies: HashMap<Key, AnsweredRow> = HashMap::new();
     for slice in slices(&tasks) {
@@ -174,10 +170,6 @@ pub(super) async fn find_replies(
         task.answered = replies.remove(&task.lease.key());
     }
     Ok(())
-}
-
-async fn has_any(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM postings)").fetch_one(conn).await
 }
 
 /// Lets tasks of a run that are ready wait again for what was posted for them.

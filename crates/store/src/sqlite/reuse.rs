@@ -31,13 +31,6 @@ pub(super) struct Graded {
     sample: u32,
 }
 
-/// Whether there is another run that could have the same questions.
-pub(super) async fn has_several_runs(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("SELECT count(*) > 1 FROM (SELECT 1 FROM runs WHERE pruned = 0 LIMIT 2)")
-        .fetch_one(conn)
-        .await
-}
-
 /// For the questions of a run that other runs have too: what they know. A verdict is preferred,
 /// the oldest one first, and of those the one of the run that was begun first.
 pub(super) async fn twins(

@@ -97,7 +97,7 @@ pub(super) async fn enqueue(
                 .bind(task.content_key.as_bytes().to_vec())
                 .bind(task.rule.clone());
         }
-        new += query.execute(&mut *conn).await?.rows_affected();
+        new += query.execute(&mut *conn).await?;
     }
     Ok(new)
 }

@@ -7,41 +7,31 @@ use std::{collections::BTreeMap, num::NonZeroU32};
 
 use sqlx::SqliteConnection;
 
+use super::batch::Script;
 use crate::share::Weight;
 
 /// A claim that has ended, with its estimate and what it used, in tokens.
 pub(super) struct Settled {
     pub(super) run: i64,
+    pub(super) weight: Weight,
     pub(super) estimated: u32,
     pub(super) used: u64,
 }
 
-/// Charges runs what their claims used beyond the estimates, or gives back the difference.
-pub(super) async fn settle(
-    conn: &mut SqliteConnection,
-    claims: impl IntoIterator<Item = Settled>,
-) -> Result<(), sqlx::Error> {
-    let mut runs: BTreeMap<i64, Vec<Settled>> = BTreeMap::new();
+/// Adds what charges runs for what their claims used beyond the estimates, or gives back the difference.
+pub(super) fn settle(mut script: Script, claims: impl IntoIterator<Item = Settled>) -> Script {
+    let mut owed: BTreeMap<i64, i64> = BTreeMap::new();
     for claim in claims {
-        runs.entry(claim.run).or_default().push(claim);
+        let owed = owed.entry(claim.run).or_default();
+        *owed = owed.saturating_add(claim.weight.settlement(claim.estimated, claim.used));
     }
-    for (run, claims) in runs {
-        let weight: u32 = sqlx::query_scalar("SELECT weight FROM runs WHERE seq = ?")
-            .bind(run)
-            .fetch_one(&mut *conn)
-            .await?;
-        let weight = Weight::new(weight).unwrap_or_default();
-        let owed = claims.iter().map(|claim| weight.settlement(claim.estimated, claim.used));
-        let owed: i64 = owed.fold(0, i64::saturating_add);
-        if owed != 0 {
-            sqlx::query("UPDATE runs SET virtual_time = virtual_time + ? WHERE seq = ?")
-                .bind(owed)
-                .bind(run)
-                .execute(&mut *conn)
-                .await?;
-        }
+    for (run, owed) in owed.into_iter().filter(|(_, owed)| *owed != 0) {
+        script = script
+            .and("UPDATE runs SET virtual_time = virtual_time + ? WHERE seq = ?")
+            .bind(owed)
+            .bind(run);
     }
-    Ok(())
+    script
 }
 
 /// Sets a run's weight.

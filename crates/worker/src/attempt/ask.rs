@@ -357,8 +357,13 @@ impl<'a> Turn<'a> {
         let run = self.asker.run;
         let cap = u64::from(run.run.spec.judge.max_output_tokens);
         let counted = || {
-            let tokens = shared.tokens + own.first_tokens(&run.meter);
-            run.meter.question(tokens, SHARED_MESSAGES + 1).expected
+            // As many for a byte as the shared part has, which is nearly all: the vocabulary takes longer to
+            // unpack than all else before the first call.
+            let own_tokens = own.first_tokens.unwrap_or_else(|| {
+                let per_byte = shared.tokens as f64 / shared.prefix.len().max(1) as f64;
+                (per_byte * own.first.len() as f64).ceil() as u64
+            });
+            run.meter.question(shared.tokens + own_tokens, SHARED_MESSAGES + 1).expected
         };
         run.expected.call(self.alike(own), bytes(shared, own), counted, cap)
     }
