@@ -23,6 +23,10 @@ pub(super) const PACE: f64 = 0.99;
 /// before the next ask.
 const AHEAD_S: f64 = 0.25;
 
+/// Share of a bucket that is waited for where more is wanted than a need: the store is asked for a few
+/// calls at a time, not for each. Far from all of it, for a full bucket loses what flows in.
+const PORTION: f64 = 0.2;
+
 /// How long a configured limit holds after the last ask of a worker that has it.
 const CONFIGURED_MS: i64 = 5_000;
 
@@ -300,11 +304,13 @@ impl QuotaRow {
         }
     }
 
-    /// Seconds until the ask's need may be granted; 0 for now.
+    /// Seconds until the ask's need and some of what it wants may be granted; 0 for now.
     fn wait(&self, now: i64, ask: &QuotaAsk, rates: &QuotaLimits) -> f64 {
         let mut wait = (self.not_before_ms - now).max(0) as f64 / 1000.0;
         for (meter, rate) in rates.each() {
-            let need = (ask.need.on(meter) as f64).min(self.capacity(rate));
+            let (need, want) = (ask.need.on(meter) as f64, ask.want.on(meter).max(0) as f64);
+            let need = (need + want).min(PORTION * rate / 60.0 * self.burst_s()).max(need);
+            let need = need.min(self.capacity(rate));
             let bucket = self.bucket(meter);
             let ahead = (bucket.at_ms - now).max(0) as f64 / 1000.0;
             // A little less, for what whole milliseconds took.
