@@ -292,13 +292,16 @@ async fn draft_of_judge(
     let material =
         Material { texts: &texts, snapshot: &snapshot, config, judge, counter: &counter, store };
     let mut evidence = BTreeMap::new();
+    let mut shown_blobs = Vec::new();
     // What canaries are made of.
     let mut shown_to_judge = Vec::new();
     for category in rubric.category_counts().into_keys() {
         let load = load(&rubric, category);
         let Assembled { evidence: shown, rule } =
             material.assemble(category, options.code_only, load).await?;
-        let hash = store.put_blobs(vec![serde_json::to_vec(&shown)?]).await?[0];
+        let bytes = serde_json::to_vec(&shown)?;
+        let hash = BlobHash::of(&bytes);
+        shown_blobs.push(bytes);
         if rule.is_none() && config.run.canaries > 0 {
             shown_to_judge.push(shown.clone());
         }
@@ -318,6 +321,8 @@ async fn draft_of_judge(
             .flatten()
             .map(|(_, text)| text.clone().into_bytes()),
     );
+    // All in one transaction.
+    blobs.extend(shown_blobs);
     let hashes = store.put_blobs(blobs).await?;
     let named = |input: &Option<(String, String)>| {
         let input = input.as_ref();

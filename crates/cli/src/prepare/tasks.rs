@@ -12,11 +12,14 @@ use tribunal_store::{Store, StoreError};
 
 use super::{CategoryEvidence, Draft, REPLY_TOKENS, order};
 
-/// Tasks enqueued in the first call: the first claim waits for no more than these.
-const FIRST_PAGE: usize = 128;
+/// Tasks enqueued in a call at first: what the first leaves write waits for no more than these.
+const FIRST_PAGE: usize = 64;
 
-/// Tasks enqueued in one call at most; each may have twice as many as the one before.
-const LARGEST_PAGE: usize = 4_000;
+/// Calls with so many tasks before they have twice as many.
+const PAGES_ALIKE: usize = 8;
+
+/// Tasks enqueued in one call at most.
+const LARGEST_PAGE: usize = 4_096;
 
 /// Puts tasks in the queue; returns how many are new.
 ///
@@ -30,11 +33,13 @@ pub(crate) async fn enqueue(
 ) -> Result<u64, StoreError> {
     let (mut new, mut tasks, mut size) = (0, tasks.into_iter(), FIRST_PAGE);
     loop {
-        let page: Vec<LeafTask> = tasks.by_ref().take(size).collect();
-        if page.is_empty() {
-            return Ok(new);
+        for _ in 0..PAGES_ALIKE {
+            let page: Vec<LeafTask> = tasks.by_ref().take(size).collect();
+            if page.is_empty() {
+                return Ok(new);
+            }
+            new += store.enqueue(run, page).await?;
         }
-        new += store.enqueue(run, page).await?;
         size = (2 * size).min(LARGEST_PAGE);
     }
 }
