@@ -156,7 +156,7 @@ pub(crate) struct MetricsArgs {
 /// How hard a pool works.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct PoolArgs {
-    /// Leaves in work at once, at most
+    /// Calls in flight at once, at most; up to half as many leaves more are held, to be asked next
     #[arg(long, value_name = "N")]
     pub(crate) concurrency: Option<u32>,
     #[command(flatten)]

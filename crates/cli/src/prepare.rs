@@ -353,7 +353,6 @@ async fn draft_of_judge(
     let whole = uncut.as_ref().unwrap_or(&rubric);
     let concurrency = config.worker.concurrency.get();
     let sizes = LeafSizes::count(&spec, &rubric, whole, &prompts, &counter)?;
-    meter::record(&counter, &**store).await?;
     Ok(Draft {
         spec,
         rubric,

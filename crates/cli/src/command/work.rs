@@ -15,7 +15,7 @@ use crate::{
     engine::{self, Endpoints},
     exit::Exit,
     metrics,
-    progress::Progress,
+    progress::{Progress, note},
 };
 
 /// Arguments of `tribunal work`.
@@ -47,7 +47,15 @@ pub(crate) struct WorkArgs {
 pub(crate) async fn run(args: WorkArgs, context: &Context) -> anyhow::Result<Exit> {
     let config = context.load(&[args.store.flags(), args.pool.flags()].concat())?;
     let (shutdown, signalled) = engine::on_signals(config.worker.grace)?;
-    let store = engine::open_store(&config).await?;
+    let store = match engine::existing_store(&config).await? {
+        Some(store) => store,
+        None => {
+            let store = engine::open_store(&config).await?;
+            // Whoever meant another one is to know.
+            note(&format!("no store was there: {} is made, and empty", config.store.shown_url()));
+            store
+        }
+    };
     if let Some(addr) = args.metrics.metrics_addr {
         metrics::serve(addr, Arc::clone(&store), shutdown.drain.clone()).await?;
     }

@@ -40,7 +40,11 @@ pub(super) struct Script {
 
 impl Script {
     /// Adds a statement, made of constants of this crate and of `?`. What is bound from here on is its.
-    pub(super) fn and(mut self, statement: &str) -> Self {
+    pub(super) fn and(self, statement: &str) -> Self {
+        self.and_with(statement, statement.matches('?').count())
+    }
+
+    fn and_with(mut self, statement: &str, parameters: usize) -> Self {
         while self.arguments.len() < self.parameters {
             self = self.bind(None::<i64>);
         }
@@ -48,7 +52,7 @@ impl Script {
             self.text.push_str("; ");
         }
         self.text.push_str(statement);
-        self.parameters += statement.matches('?').count();
+        self.parameters += parameters;
         self
     }
 
@@ -68,10 +72,12 @@ impl Script {
         };
         let width = columns.split(',').count();
         // Parameters that are not bound are NULL.
-        let values = values(rows.next_power_of_two(), width);
-        self.and(&format!(
+        let rows = rows.next_power_of_two();
+        let values = values(rows, width);
+        let statement = format!(
             "WITH {given}j ({columns}) AS (SELECT * FROM ({values}) WHERE column1 IS NOT NULL) {rest}"
-        ))
+        );
+        self.and_with(&statement, arguments + rows * width)
     }
 
     /// Binds the next parameter.
