@@ -289,6 +289,16 @@ async fn draft_of_judge(
     // What an earlier run has counted of the same submission and paper.
     let counted = texts.hashes().chain(snapshot.files.iter().filter_map(|file| file.text));
     meter::recall(&counter, &**store, counted.collect()).await?;
+    // While the vocabulary is unpacked still: what counts waits for it.
+    let mut blobs = vec![rubric_bytes, serde_json::to_vec(&snapshot)?, serde_json::to_vec(&set)?];
+    let Texts { paper, addendum, judge_addendum } = &texts;
+    blobs.extend(
+        [paper, addendum, judge_addendum]
+            .into_iter()
+            .flatten()
+            .map(|(_, text)| text.clone().into_bytes()),
+    );
+    let hashes = store.put_blobs(blobs).await?;
     let material =
         Material { texts: &texts, snapshot: &snapshot, config, judge, counter: &counter, store };
     let mut evidence = BTreeMap::new();
@@ -313,17 +323,7 @@ async fn draft_of_judge(
         evidence.insert(category, CategoryEvidence { hash, tokens, chosen, rule });
     }
 
-    let mut blobs = vec![rubric_bytes, serde_json::to_vec(&snapshot)?, serde_json::to_vec(&set)?];
-    let Texts { paper, addendum, judge_addendum } = &texts;
-    blobs.extend(
-        [paper, addendum, judge_addendum]
-            .into_iter()
-            .flatten()
-            .map(|(_, text)| text.clone().into_bytes()),
-    );
-    // All in one transaction.
-    blobs.extend(shown_blobs);
-    let hashes = store.put_blobs(blobs).await?;
+    store.put_blobs(shown_blobs).await?;
     let named = |input: &Option<(String, String)>| {
         let input = input.as_ref();
         input.map(|(name, text)| Input { name: name.clone(), hash: BlobHash::of(text.as_bytes()) })

@@ -196,6 +196,11 @@ impl Pool {
                 Box::pin(async move { shared.context(&run, |_| voter).await })
             }),
         ));
+        // What every leaf of a run needs is read beside the first claim; its errors are the leaves'.
+        let ahead = scope.runs.as_deref().and_then(<[RunId]>::first).cloned().map(|run| {
+            let shared = Arc::clone(shared);
+            tokio::spawn(async move { drop(shared.context(&run, |_| 0).await) })
+        });
         let attempts = TaskTracker::new();
         let end = Arc::clone(shared).claim_loop(scope, &attempts, sender).await;
         attempts.close();
@@ -203,6 +208,9 @@ impl Pool {
         shared.batcher.end(&shared.shutdown.stop).await;
         batches.abort();
         heart.abort();
+        if let Some(ahead) = ahead {
+            ahead.abort();
+        }
         match outbox.await {
             Ok(stored) => stored?,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
