@@ -279,6 +279,7 @@ impl Shared {
             }
             let mut free = Vec::with_capacity(least);
             free.extend(std::iter::from_fn(|| first.split(1)).take(room));
+            drop(first);
             while free.len() < room
                 && let Ok(slot) = Arc::clone(&slots).try_acquire_owned()
             {
