@@ -4,7 +4,9 @@
 use std::process::Output;
 
 use serde_json::Value;
-use tribunal_e2e::{Running, SimProcess, Workspace, assert_exit, document, number, wait_until};
+use tribunal_e2e::{
+    Running, SimProcess, Workspace, assert_exit, describe, document, number, wait_until,
+};
 
 const LEAVES: usize = 40;
 
@@ -284,4 +286,16 @@ fn what_was_exported_can_be_rescored_and_says_simulated() {
         let said = String::from_utf8(workspace.run(&["rescore", file]).stdout).expect("text");
         assert!(said.contains("SIMULATED JUDGE"), "{said}");
     }
+}
+
+/// A mistyped URL is not to look like an empty queue.
+#[test]
+fn a_worker_says_that_it_made_the_store() {
+    let workspace = Workspace::empty();
+    let work = || workspace.run(&["work", "--until-empty", "--store", "sqlite:new.db"]);
+    let said =
+        |output: &Output| String::from_utf8_lossy(&output.stderr).contains("no store was there");
+    let (first, second) = (work(), work());
+    assert_exit(&first, 0);
+    assert!(said(&first) && !said(&second), "{}", describe(&first));
 }

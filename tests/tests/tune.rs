@@ -272,18 +272,23 @@ fn is_proposal(body: &str) -> bool {
     body.contains("<proposal_request>")
 }
 
+/// A gate before the sim with one request at a time, so that while one waits the one before is stored; and the
+/// arguments of a tuning that says where it is.
+fn one_at_a_time(workspace: &Workspace, sim: &SimProcess) -> (Gate, Vec<&'static str>) {
+    let gate = Gate::before(&sim.base_url);
+    configure(workspace, &gate.base_url());
+    let config = workspace.read("tribunal.toml").replace("concurrency = 8", "concurrency = 1");
+    workspace.write("tribunal.toml", &config);
+    (gate, TUNE.into_iter().filter(|arg| *arg != "--quiet").collect())
+}
+
 #[test]
 fn killed_in_every_phase_it_pays_no_call_twice() {
     let workspace = workspace();
     // Not so much better that the first rung would decide.
     workspace.write("profile.toml", &PROFILE.replace("0.26", "0.07").replace("0.28", "0.07"));
     let sim = sim(&workspace, &[]);
-    let gate = Gate::before(&sim.base_url);
-    configure(&workspace, &gate.base_url());
-    // One request at a time: while one waits, the one before is stored.
-    let config = workspace.read("tribunal.toml").replace("concurrency = 8", "concurrency = 1");
-    workspace.write("tribunal.toml", &config);
-    let told: Vec<&str> = TUNE.into_iter().filter(|arg| *arg != "--quiet").collect();
+    let (gate, told) = one_at_a_time(&workspace, &sim);
     let args = [
         &told[..],
         &["--prompts", "default", "lenient", "code-dev"],
@@ -341,11 +346,7 @@ fn killed_in_every_phase_it_pays_no_call_twice() {
 fn an_interrupted_tuning_queues_nothing_more() {
     let workspace = workspace();
     let sim = sim(&workspace, &[]);
-    let gate = Gate::before(&sim.base_url);
-    configure(&workspace, &gate.base_url());
-    let config = workspace.read("tribunal.toml").replace("concurrency = 8", "concurrency = 1");
-    workspace.write("tribunal.toml", &config);
-    let told: Vec<&str> = TUNE.into_iter().filter(|arg| *arg != "--quiet").collect();
+    let (gate, told) = one_at_a_time(&workspace, &sim);
     let args = [&told[..], &["--prompts", "default", "strict", "--repeats", "3"]].concat();
     let mut running = Running::start(workspace.command(&args));
     let mut asked = 0;

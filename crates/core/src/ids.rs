@@ -76,7 +76,7 @@ macro_rules! hex_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                // A few are written for every leaf: the formatting of numbers takes ten times as long.
+                // A few are written for every leaf, and the formatting of numbers shows in a worker's CPU.
                 let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
                 let digits = self.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
                 f.write_str(&digits.collect::<String>())

@@ -154,3 +154,10 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
     let _ = writeln!(std::io::stdout(), "{document}");
     ExitCode::SUCCESS
 }
+
+/// The middle one; the upper one of two.
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

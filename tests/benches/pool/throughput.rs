@@ -9,7 +9,7 @@ use std::{env, process::Command, time::Duration};
 use serde_json::Value;
 
 use crate::{
-    measure::{Used, used},
+    measure::{Used, median, used},
     server::Server,
     table::Table,
     workload::Workload,
@@ -83,12 +83,6 @@ pub(crate) fn measure(workload: &Workload, table: &mut Table) {
         format!("{speed:.0} ({:.0}% of {most:.0})", speed / most * 100.0),
         "≥ 90% of what latency allows",
     );
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// Grades all leaves; what it used, and leaves a second.

@@ -88,7 +88,7 @@ pub(super) async fn complete(
                 "run, position, sample, lease, reason",
                 slice.len(),
                 1,
-                &and_return_ends(
+                &returning_ends(
                     "UPDATE tasks SET state = 3, run_at = NULL, lease = NULL, lease_end = NULL, \
                      worker = NULL, class = NULL, reason = j.reason, error = '' \
                  FROM j WHERE tasks.run = j.run AND tasks.position = j.position \
@@ -147,10 +147,9 @@ fn and_verdicts(mut script: Script, items: &[(usize, &NewVerdict)], now: i64) ->
 
 /// Whether this very lease has stored the task's verdict.
 async fn is_duplicate(conn: &mut SqliteConnection, lease: &LeaseRef) -> Result<bool, sqlx::Error> {
-    let query = sqlx::query(
-        "SELECT 1 FROM verdicts WHERE run = ? AND position = ? AND sample = ? AND lease = ?",
-    );
-    Ok(bind_lease(query, lease).fetch_optional(conn).await?.is_some())
+    let script = Script::default()
+        .and("SELECT 1 FROM verdicts WHERE run = ? AND position = ? AND sample = ? AND lease = ?");
+    Ok(!script.bind_lease(lease).fetch_all(conn).await?.is_empty())
 }
 
 /// Records failures; one outcome for each, in their order.
@@ -167,7 +166,7 @@ pub(super) async fn fail(
                 "run, position, sample, lease, next, run_at, waits_from, charged, class, reason, error",
                 slice.len(),
                 1,
-                &and_return_ends("UPDATE tasks SET \
+                &returning_ends("UPDATE tasks SET \
                      state = iif(runs.state = 'cancelled', 5, j.next), \
                      run_at = iif(runs.state = 'cancelled', NULL, j.run_at), \
                      waits_from = j.waits_from, \
@@ -225,7 +224,7 @@ pub(super) async fn release(
                 "run, position, sample, lease",
                 slice.len(),
                 1,
-                &and_return_ends(
+                &returning_ends(
                     "UPDATE tasks SET state = iif(runs.state = 'cancelled', 5, 0), \
                      reason = iif(runs.state = 'cancelled', 'cancelled', NULL), \
                      first_claim_ms = NULL, lease = NULL, lease_end = NULL, worker = NULL \
@@ -319,16 +318,8 @@ pub(super) fn rounds<'i, T>(
     rounds
 }
 
-pub(super) fn bind_lease(query: super::batch::Query, lease: &LeaseRef) -> super::batch::Query {
-    query
-        .bind(lease.run)
-        .bind(lease.position)
-        .bind(lease.sample)
-        .bind(lease.lease.as_bytes().to_vec())
-}
-
 /// A statement that ends leases and returns their tasks, for [`collect_ends`].
-pub(super) fn and_return_ends(update: &str) -> String {
+pub(super) fn returning_ends(update: &str) -> String {
     const RETURNING: &str = " RETURNING run, position, sample, estimated_tokens, \
                              (SELECT runs.weight FROM runs WHERE runs.seq = tasks.run), \
                              EXISTS (SELECT 1 FROM postings)";

@@ -12,7 +12,7 @@ use super::{
     batch::{Script, slices, with_rows},
     batches::reservation,
     claim::ClaimedTask,
-    outcome::{self, Ends, Key, and_attempts, and_return_ends, collect_ends, rounds},
+    outcome::{Ends, Key, and_attempts, collect_ends, returning_ends, rounds},
     request::LeaseRef,
     schema::POSTED,
 };
@@ -51,7 +51,7 @@ pub(super) async fn post(
                 "run, position, sample, lease, batch, worker",
                 slice.len(),
                 2,
-                &and_return_ends("UPDATE tasks SET state = 1, run_at = ?1, waits_from = NULL, turn = 0, ended_leases = 0, \
+                &returning_ends("UPDATE tasks SET state = 1, run_at = ?1, waits_from = NULL, turn = 0, ended_leases = 0, \
                      dead_workers = 0, first_claim_ms = NULL, lease = NULL, lease_end = NULL, \
                      worker = NULL \
                  FROM j CROSS JOIN runs ON runs.seq = j.run AND runs.state <> 'cancelled' \
@@ -111,10 +111,9 @@ fn and_postings(mut script: Script, items: &[(usize, &NewPosting)]) -> Script {
 
 /// Whether this very lease has posted the task's question.
 async fn is_posted(conn: &mut SqliteConnection, lease: &LeaseRef) -> Result<bool, sqlx::Error> {
-    let query = sqlx::query(
-        "SELECT 1 FROM postings WHERE run = ? AND position = ? AND sample = ? AND lease = ?",
-    );
-    Ok(outcome::bind_lease(query, lease).fetch_optional(conn).await?.is_some())
+    let script = Script::default()
+        .and("SELECT 1 FROM postings WHERE run = ? AND position = ? AND sample = ? AND lease = ?");
+    Ok(!script.bind_lease(lease).fetch_all(conn).await?.is_empty())
 }
 
 /// Adds what forgets questions that were posted for tasks that have come to an end.
