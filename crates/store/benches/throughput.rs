@@ -300,7 +300,7 @@ fn completion(claim: &Claim) -> Completion {
     Completion {
         run: claim.run.clone(),
         lease: claim.lease,
-        verdict: Verdict {
+        verdict: Arc::new(Verdict {
             position: task.position,
             sample: task.sample,
             id: task.id.clone(),
@@ -316,8 +316,8 @@ fn completion(claim: &Claim) -> Completion {
             shown: Default::default(),
             suspected_injection: Vec::new(),
             graded_ms: 0,
-        },
-        attempts: vec![Attempt {
+        }),
+        attempts: Arc::from([Attempt {
             kind: CallKind::Judge,
             via: Default::default(),
             class: None,
@@ -331,7 +331,7 @@ fn completion(claim: &Claim) -> Completion {
             endpoint: "https://judge/v1".to_owned(),
             cost_usd: None,
             possible: None,
-        }],
+        }]),
     }
 }
 

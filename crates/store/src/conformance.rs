@@ -326,8 +326,8 @@ fn completion(claim: &Claim, outcome: Outcome) -> Completion {
     Completion {
         run: claim.run.clone(),
         lease: claim.lease,
-        verdict: verdict(claim.task.position, claim.task.sample, outcome),
-        attempts: vec![attempt(None)],
+        verdict: Arc::new(verdict(claim.task.position, claim.task.sample, outcome)),
+        attempts: [attempt(None)].into(),
     }
 }
 

@@ -226,11 +226,11 @@ impl Store for ModelStore {
             let key = (verdict.position, verdict.sample);
             if let Some((_, task)) = tables.held(&run, key, lease, now) {
                 let used = used_tokens(&attempts);
-                task.attempts.extend(attempts);
+                task.attempts.extend_from_slice(&attempts);
                 task.class = None;
                 task.error.clear();
                 task.posted = None;
-                task.state = State::Done { lease, verdict: Box::new(verdict), stored_ms: now };
+                task.state = State::Done { lease, verdict, stored_ms: now };
                 tables.settle(&run, key, used);
                 return CompleteOutcome::Stored;
             }

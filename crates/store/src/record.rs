@@ -19,6 +19,9 @@ const LEVEL: i32 = 1;
 /// The largest content that is taken to be real: SQLite's own limit for one value.
 const MAX_BYTES: u64 = 1 << 30;
 
+/// Bytes that most verdicts fit in.
+const USUAL_BYTES: usize = 4 << 10;
+
 /// Verdicts that are decoded between two chances for other tasks to run.
 const DECODE_AT_ONCE: usize = 64;
 
@@ -84,7 +87,8 @@ pub(crate) fn encode(verdict: &Verdict, store: &str) -> Result<Vec<u8>, StoreErr
             verdict.position, verdict.sample
         ),
     };
-    let json = serde_json::to_vec(verdict).map_err(|error| fail(&error))?;
+    let mut json = Vec::with_capacity(USUAL_BYTES);
+    serde_json::to_writer(&mut json, verdict).map_err(|error| fail(&error))?;
     compress(&json).map_err(|error| fail(&error))
 }
 

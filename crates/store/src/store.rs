@@ -112,7 +112,7 @@ pub enum Held {
     Drain,
 }
 
-/// A verdict to be stored.
+/// A verdict to be stored; a copy, for another try, copies nothing of what it holds.
 #[derive(Clone, Debug)]
 pub struct Completion {
     /// The run.
@@ -120,9 +120,9 @@ pub struct Completion {
     /// The claim that it answers.
     pub lease: LeaseId,
     /// The verdict; its position and sample say which task.
-    pub verdict: Verdict,
+    pub verdict: Arc<Verdict>,
     /// Every call made under this claim, in order.
-    pub attempts: Vec<Attempt>,
+    pub attempts: Arc<[Attempt]>,
 }
 
 /// What became of a [`Completion`].

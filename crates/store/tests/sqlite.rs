@@ -47,7 +47,7 @@ fn completion(claim: &Claim, reply: usize) -> Completion {
     Completion {
         run: claim.run.clone(),
         lease: claim.lease,
-        verdict: Verdict {
+        verdict: Arc::new(Verdict {
             position: claim.task.position,
             sample: claim.task.sample,
             id: claim.task.id.clone(),
@@ -61,8 +61,8 @@ fn completion(claim: &Claim, reply: usize) -> Completion {
             shown: Default::default(),
             suspected_injection: Vec::new(),
             graded_ms: 0,
-        },
-        attempts: vec![Attempt {
+        }),
+        attempts: Arc::from([Attempt {
             kind: CallKind::Judge,
             via: Default::default(),
             class: None,
@@ -76,7 +76,7 @@ fn completion(claim: &Claim, reply: usize) -> Completion {
             endpoint: String::new(),
             cost_usd: None,
             possible: None,
-        }],
+        }]),
     }
 }
 

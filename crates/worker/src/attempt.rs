@@ -47,7 +47,7 @@ use crate::{
 #[derive(Debug)]
 pub enum End {
     /// With a verdict, graded or ungraded.
-    Verdict(Box<Verdict>),
+    Verdict(Arc<Verdict>),
     /// Back to the queue.
     Retry {
         /// Why.
@@ -237,7 +237,7 @@ impl Turn<'_> {
         };
         let LeafTask { position, sample, ref id, .. } = self.claim.task;
         let verdict = Verdict { position, sample, id: id.clone(), source, ..verdict.clone() };
-        End::Verdict(Box::new(verdict))
+        End::Verdict(Arc::new(verdict))
     }
 
     async fn ask_until_end(&mut self) -> Result<End, ContextError> {
@@ -356,7 +356,7 @@ impl Turn<'_> {
         reply: Option<String>,
     ) -> End {
         let task = &self.claim.task;
-        End::Verdict(Box::new(Verdict {
+        End::Verdict(Arc::new(Verdict {
             position: task.position,
             sample: task.sample,
             id: task.id.clone(),

@@ -219,7 +219,7 @@ impl Ends {
         };
         match end {
             End::Verdict(verdict) => {
-                let verdict = *verdict;
+                let attempts = attempts.into();
                 self.completions.push(Completion { run, lease, verdict, attempts });
             }
             End::Retry { class, delay, charged, error } => {

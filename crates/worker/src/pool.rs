@@ -299,12 +299,13 @@ impl Shared {
                 let stop = self.shutdown.stop.child_token();
                 self.leases.hold(&claim, claimed, lease, stop.clone());
                 let (shared, finished) = (Arc::clone(&self), finished.clone());
-                attempts.spawn(async move {
+                // Boxed: it is large, and a task's future is moved several times.
+                attempts.spawn(Box::pin(async move {
                     let span = trace::leaf(&claim);
                     let attempted = shared.attempt(&claim, &stop).instrument(span).await;
                     // The outbox lives until the last sender is gone.
                     let _ = finished.send(Finished { claim, attempted, slot }).await;
-                });
+                }));
             }
             drop(free);
             if idle {

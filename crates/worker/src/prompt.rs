@@ -75,6 +75,16 @@ pub enum PromptError {
 pub struct Prompts {
     set: PromptSet,
     environment: Environment<'static>,
+    /// By category, and whether the answer is asked for as prose.
+    asked: BTreeMap<(Category, bool), Asked>,
+}
+
+/// Values that every leaf of a category is asked with, made once.
+#[derive(Debug)]
+struct Asked {
+    question: Value,
+    /// The answer's fields in the order in which they are asked for.
+    reply: Value,
 }
 
 /// What all leaves of a category are shown alike.
@@ -173,7 +183,10 @@ impl Prompts {
                 problems.push(PromptProblem::new(template, error.line(), reason(&error)));
             }
         }
-        (Prompts { set, environment }, problems)
+        let asked = Category::ALL.into_iter().flat_map(|category| {
+            [false, true].map(|prose| ((category, prose), Asked::new(&set, category, prose)))
+        });
+        (Prompts { asked: asked.collect(), set, environment }, problems)
     }
 
     /// The set.
@@ -228,6 +241,7 @@ impl Prompts {
             Category::Subtree => below(leaf.whole, node.position()),
             _ => Vec::new(),
         };
+        let asked = &self.asked[&(category, leaf.reply_form == ReplyForm::Text)];
         self.render(
             "criterion.md",
             context! {
@@ -235,9 +249,9 @@ impl Prompts {
                 category => category.name(),
                 requirements => requirements(leaf.rubric, leaf.index),
                 subtree => subtree,
-                question => self.set.questions.get(&category),
+                question => asked.question.clone(),
                 reply_form => leaf.reply_form.name(),
-                reply => self.reply(leaf.reply_form, category),
+                reply => asked.reply.clone(),
                 scale => scale(category),
                 files => files,
                 nonce => leaf.nonce,
@@ -314,20 +328,6 @@ impl Prompts {
         REPLY_FIELDS.into_iter().filter(|(name, _)| *name != "score").map(holds).collect()
     }
 
-    /// The answer's fields in the order in which they are asked for.
-    fn reply(&self, form: ReplyForm, category: Category) -> Vec<Value> {
-        let field = |(name, holds): (&str, &str)| {
-            let holds = match name {
-                "score" => scale(category),
-                _ => self.set.reply.get(name).map_or(holds, String::as_str),
-            };
-            context! { name => name, holds => holds }
-        };
-        // Prose ends with the score.
-        let asked = |(name, _): &(&str, &str)| form != ReplyForm::Text || *name != "confidence";
-        REPLY_FIELDS.into_iter().filter(asked).map(field).collect()
-    }
-
     fn render(&self, template: &str, values: Value) -> Result<String, PromptError> {
         let rendered = self.environment.get_template(template).and_then(|t| t.render(values));
         rendered.map_err(|error| {
@@ -340,6 +340,24 @@ impl Prompts {
                 reason: format!("{place}{}", reason(&error)),
             }
         })
+    }
+}
+
+// === impl Asked ===
+
+impl Asked {
+    fn new(set: &PromptSet, category: Category, prose: bool) -> Self {
+        let field = |(name, holds): (&str, &str)| {
+            let holds = match name {
+                "score" => scale(category),
+                _ => set.reply.get(name).map_or(holds, String::as_str),
+            };
+            context! { name => name, holds => holds }
+        };
+        // Prose ends with the score.
+        let asked = |(name, _): &(&str, &str)| !prose || *name != "confidence";
+        let reply = REPLY_FIELDS.into_iter().filter(asked).map(field);
+        Self { question: set.questions.get(&category).into(), reply: reply.collect() }
     }
 }
 

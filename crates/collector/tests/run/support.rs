@@ -218,8 +218,8 @@ impl Run {
             let completion = Completion {
                 run: self.id.clone(),
                 lease: claim.lease,
-                verdict: verdict(&claim.task, outcome, source),
-                attempts,
+                verdict: Arc::new(verdict(&claim.task, outcome, source)),
+                attempts: attempts.into(),
             };
             let stored = self.store.complete(vec![completion]).await.expect("stored");
             assert_eq!(stored, [CompleteOutcome::Stored]);

@@ -71,7 +71,7 @@ async fn tokens_claimed(bench: &Bench, claims: usize, used: impl Fn(u8) -> u64) 
         tokens[run] += u64::from(claim.task.estimated_tokens);
         let mut completion = completion(&claim, graded(1.0));
         let input = used(run as u8 + 1);
-        completion.attempts[0].usage = Usage { input, cached: 0, output: 0 };
+        Arc::make_mut(&mut completion.attempts)[0].usage = Usage { input, cached: 0, output: 0 };
         bench.store.complete(vec![completion]).await.expect("complete");
     }
     tokens

@@ -27,7 +27,8 @@ pub async fn a_pruned_run_is_gone_and_nothing_else(engine: &dyn Engine) {
     for claim in bench.claim(6).await {
         let mut completion = completion(&claim, graded(1.0));
         if claim.run == run_id(2) {
-            completion.verdict.shown.evidence = Some(BlobHash::of(&shown));
+            let shown = Some(BlobHash::of(&shown));
+            Arc::make_mut(&mut completion.verdict).shown.evidence = shown;
         }
         bench.store.complete(vec![completion]).await.expect("complete");
     }

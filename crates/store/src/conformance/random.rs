@@ -4,7 +4,7 @@
 //! somebody else's lease. After every step the answers agree, and in the end everything that can
 //! be read. Leases are random in each store: they are known by the order of their claims.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, sync::Arc};
 
 use proptest::{prelude::*, test_runner::TestRunner};
 
@@ -476,13 +476,14 @@ fn random_completion(claim: &Claim, outcome: u8, step: usize, at: usize) -> Comp
             _ => Outcome::Ungraded { reason: UngradedReason::ProviderError },
         },
     );
+    let verdict = Arc::make_mut(&mut completion.verdict);
     if let Some(reusable) = claim.reusable.as_deref().filter(|_| outcome > 1) {
-        completion.verdict.outcome = reusable.verdict.outcome;
-        completion.verdict.source = VerdictSource::Reused { run: reusable.run.to_string() };
+        verdict.outcome = reusable.verdict.outcome;
+        verdict.source = VerdictSource::Reused { run: reusable.run.to_string() };
     } else if let Some(rule) = &claim.task.rule {
-        completion.verdict.source = VerdictSource::Rule { name: rule.clone() };
+        verdict.source = VerdictSource::Rule { name: rule.clone() };
     }
-    completion.verdict.simulated = step.is_multiple_of(2);
-    completion.verdict.reply = Some(format!("step {step}, item {at}"));
+    verdict.simulated = step.is_multiple_of(2);
+    verdict.reply = Some(format!("step {step}, item {at}"));
     completion
 }

@@ -87,7 +87,7 @@ pub async fn totals_count_every_attempt(engine: &dyn Engine) {
     let claims = bench.claim(4).await;
     let call = |kind, class| Attempt { kind, ..attempt(class) };
     let mut first = completion(&claims[0], graded(1.0));
-    first.attempts = vec![
+    let mut attempts = vec![
         call(CallKind::Rank, None),
         call(CallKind::Judge, Some(FailureClass::Throttled)),
         call(CallKind::Judge, Some(FailureClass::BadReply)),
@@ -95,14 +95,15 @@ pub async fn totals_count_every_attempt(engine: &dyn Engine) {
         Attempt { via: Via::Batch, ..call(CallKind::Judge, None) },
     ];
     let most = Usage { input: 1_100, cached: 0, output: 2_048 };
-    first.attempts[2].possible = Some(PossibleSpend { usage: most, cost_usd: Some(0.5) });
-    first.attempts[2].cost_usd = None;
-    let attempts = first.attempts.clone();
+    attempts[2].possible = Some(PossibleSpend { usage: most, cost_usd: Some(0.5) });
+    attempts[2].cost_usd = None;
+    first.attempts = attempts.clone().into();
     let mut ruled = completion(&claims[1], graded(0.0));
-    ruled.attempts.clear();
-    ruled.verdict.source = VerdictSource::Rule { name: "no results".to_owned() };
+    ruled.attempts = [].into();
+    Arc::make_mut(&mut ruled.verdict).source =
+        VerdictSource::Rule { name: "no results".to_owned() };
     let mut refused = completion(&claims[2], Outcome::Ungraded { reason: UngradedReason::Refused });
-    refused.verdict.simulated = true;
+    Arc::make_mut(&mut refused.verdict).simulated = true;
     bench.clock.advance(2_000);
     bench.store.complete(vec![first, ruled]).await.expect("complete");
     let before = bench.store.totals(&run_id(1)).await.expect("totals");
@@ -150,27 +151,29 @@ pub async fn text_survives(engine: &dyn Engine) {
     let claims = bench.claim(2).await;
     assert_eq!(claims[1].task, odd);
     let mut completion = completion(&claims[1], graded(1.0 / 3.0));
-    completion.verdict.reply = Some(TEXT.to_owned());
-    completion.verdict.rationale = Rationale {
+    let verdict = Arc::make_mut(&mut completion.verdict);
+    verdict.reply = Some(TEXT.to_owned());
+    verdict.rationale = Rationale {
         explanation: TEXT.to_owned(),
         evidence: vec![Quote::default(); 3],
         confidence: Some(0.1 + 0.2),
         ..Default::default()
     };
-    completion.attempts[0].error = TEXT.to_owned();
-    completion.attempts[0].request_id = Some(TEXT.to_owned());
-    let (verdict, attempts) = (completion.verdict.clone(), completion.attempts.clone());
+    let attempt = &mut Arc::make_mut(&mut completion.attempts)[0];
+    attempt.error = TEXT.to_owned();
+    attempt.request_id = Some(TEXT.to_owned());
+    let Completion { verdict, attempts, .. } = completion.clone();
     bench.store.complete(vec![completion]).await.expect("complete");
     let failure =
         Failure { error: TEXT.to_owned(), ..failure(&claims[0], FailureClass::BadRequest, None) };
     bench.store.fail(vec![failure]).await.expect("fail");
     let stored = bench.store.verdicts(&run_id(1), None, 2).await.expect("verdicts");
     assert_eq!(stored[0].missing, Some((UngradedReason::BadRequest, TEXT.to_owned())));
-    assert_eq!(stored[1].verdict.as_ref(), Some(&verdict));
+    assert_eq!(stored[1].verdict.as_ref(), Some(&*verdict));
     let outcomes = bench.store.outcomes(&run_id(1), None, 2).await.expect("outcomes");
     assert_eq!(outcomes[1].outcome, graded(1.0 / 3.0));
     let read = bench.store.attempts(&run_id(1), u32::MAX, u32::MAX).await;
-    assert_eq!(read.expect("attempts"), attempts);
+    assert_eq!(read.expect("attempts")[..], attempts[..]);
     bench.control(RunState::Paused, TEXT).await;
     assert_eq!(bench.store.run(&run_id(1)).await.expect("run").reason, TEXT);
 }

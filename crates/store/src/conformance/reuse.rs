@@ -48,7 +48,8 @@ pub async fn graded_verdicts_are_handed_on(engine: &dyn Engine) {
         };
         let mut completion = completion(&claim, outcome);
         if claim.task.position == 5 {
-            completion.verdict.source = VerdictSource::Rule { name: "no results".to_owned() };
+            Arc::make_mut(&mut completion.verdict).source =
+                VerdictSource::Rule { name: "no results".to_owned() };
         }
         bench.store.complete(vec![completion]).await.expect("complete");
     }
@@ -71,7 +72,7 @@ pub async fn graded_verdicts_are_handed_on(engine: &dyn Engine) {
     let source = VerdictSource::Reused { run: run_id(1).to_string() };
     let taken = Verdict { source, ..verdict };
     let (run, lease) = (claims[0].run.clone(), claims[0].lease);
-    let completion = Completion { run, lease, verdict: taken.clone(), attempts: Vec::new() };
+    let completion = Completion { run, lease, verdict: taken.clone().into(), attempts: [].into() };
     bench.store.complete(vec![completion]).await.expect("complete");
     bench.clock.advance(TTL_MS);
     bench.store.prune(&run_id(1)).await.expect("prune");

@@ -6,6 +6,7 @@ use std::{
     cmp::Reverse,
     collections::BTreeMap,
     ops::Bound::{Excluded, Unbounded},
+    sync::Arc,
 };
 
 use tribunal_core::{
@@ -66,7 +67,7 @@ pub(super) enum State {
     },
     Done {
         lease: LeaseId,
-        verdict: Box<Verdict>,
+        verdict: Arc<Verdict>,
         stored_ms: i64,
     },
     Dead,

@@ -4,7 +4,10 @@
 //! whose lease is held, moves them, and writes what follows from that; for whoever has lost a
 //! lease it writes nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use sqlx::{Connection, PgConnection};
 use tribunal_core::{Attempt, FailureClass, WorkerId, verdict::PossibleSpend};
@@ -34,7 +37,7 @@ pub(super) struct NewVerdict {
     pub(super) simulated: bool,
     /// The compressed verdict.
     pub(super) record: Vec<u8>,
-    pub(super) attempts: Vec<Attempt>,
+    pub(super) attempts: Arc<[Attempt]>,
 }
 
 // === impl PostgresStore ===

@@ -135,7 +135,7 @@ pub(super) fn with_rows(columns: &str, rows: usize, arguments: usize, rest: &str
 /// `VALUES (?,?),(?,?)`: so many rows of so many columns.
 fn values(rows: usize, columns: usize) -> String {
     let row = format!("({})", vec!["?"; columns].join(","));
-    format!("VALUES {}", vec![row; rows].join(","))
+    format!("VALUES {}", vec![&*row; rows].join(","))
 }
 
 /// A statement whose text is made of constants of this crate and of `?` alone.

@@ -1,20 +1,21 @@
 //! What comes back from a claim: a verdict, a failure, or nothing.
 //!
 //! Owns the statements that end a lease by its holder. Each compares the lease, and that it has
-//! not ended, in the statement that writes; whatever else is written follows from its answer.
+//! not ended, in the statement that writes; whatever else is written follows from what was found so.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use sqlx::{Row, SqliteConnection};
 use tribunal_core::{Attempt, FailureClass};
 
 use super::{
-    batch::{Script, slices, with_rows},
+    batch::{Script, slices},
     postings,
     request::LeaseRef,
     share::{self, Settled},
 };
 use crate::{
+    row::damaged,
     share::{Weight, used_tokens},
     store::{CompleteOutcome, FailOutcome},
 };
@@ -29,7 +30,7 @@ pub(super) struct NewVerdict {
     pub(super) simulated: bool,
     /// The compressed verdict.
     pub(super) record: Vec<u8>,
-    pub(super) attempts: Vec<Attempt>,
+    pub(super) attempts: Arc<[Attempt]>,
 }
 
 /// A failure ready to be stored.
@@ -65,6 +66,89 @@ pub(super) struct End {
 /// Tasks whose leases have ended.
 pub(super) type Ends = HashMap<Key, End>;
 
+/// A statement that ends leases, and finds the ones that it may end.
+pub(super) struct Ending {
+    /// What is given for each lease: its run, position, sample and id, and more.
+    pub(super) columns: &'static str,
+    /// What it sets. `?1` is the time.
+    pub(super) set: &'static str,
+    /// What stands between the given rows, `j`, and `tasks`.
+    pub(super) joins: &'static str,
+}
+
+const COMPLETED: Ending = Ending {
+    columns: "run, position, sample, lease, reason",
+    set: "state = 3, run_at = NULL, lease = NULL, lease_end = NULL, worker = NULL, class = NULL, \
+          reason = j.reason, error = ''",
+    joins: "",
+};
+
+const FAILED: Ending = Ending {
+    columns: "run, position, sample, lease, next, run_at, waits_from, charged, class, reason, error",
+    set: "state = iif(runs.state = 'cancelled', 5, j.next), \
+          run_at = iif(runs.state = 'cancelled', NULL, j.run_at), waits_from = j.waits_from, \
+          reason = iif(runs.state = 'cancelled', 'cancelled', j.reason), \
+          failures = min(failures + j.charged, 4294967295), class = j.class, error = j.error, \
+          turn = 0, ended_leases = 0, dead_workers = 0, \
+          lease = NULL, lease_end = NULL, worker = NULL",
+    joins: "CROSS JOIN runs ON runs.seq = j.run",
+};
+
+const RELEASED: Ending = Ending {
+    columns: "run, position, sample, lease",
+    set: "state = iif(runs.state = 'cancelled', 5, 0), \
+          reason = iif(runs.state = 'cancelled', 'cancelled', NULL), \
+          first_claim_ms = NULL, lease = NULL, lease_end = NULL, worker = NULL",
+    joins: "CROSS JOIN runs ON runs.seq = j.run",
+};
+
+// === impl Ending ===
+
+impl Ending {
+    /// Ends the leases of a slice's rows, bound by `bind`, that have not ended by themselves; adds them to
+    /// `ends`.
+    ///
+    /// They are found first, as one row: a row for each, as RETURNING makes them, costs more than
+    /// looking the tasks up twice.
+    pub(super) async fn end<T>(
+        &self,
+        conn: &mut SqliteConnection,
+        slice: &[T],
+        now: i64,
+        bind: impl Fn(Script, &T) -> Script,
+        ends: &mut Ends,
+    ) -> Result<(), sqlx::Error> {
+        let Ending { columns, set, joins } = self;
+        // `+` keeps the planner from walking all leases instead of looking up each task.
+        const HELD: &str = "tasks.run = j.run AND tasks.position = j.position \
+                            AND tasks.sample = j.sample AND tasks.lease = j.lease \
+                            AND +tasks.state = 2 AND +tasks.lease_end > ?1";
+        let find = format!(
+            "SELECT EXISTS (SELECT 1 FROM postings), json_group_array(json_array( \
+                 j.run, j.position, j.sample, tasks.estimated_tokens, of.weight)) \
+             FROM j {joins} CROSS JOIN runs of ON of.seq = j.run CROSS JOIN tasks ON {HELD}"
+        );
+        let end = format!("UPDATE tasks SET {set} FROM j {joins} WHERE {HELD}");
+        let mut script = Script::default();
+        for statement in [find, end] {
+            script = script.and_rows(columns, slice.len(), 1, &statement).bind(now);
+            script = slice.iter().fold(script, &bind);
+        }
+        for row in script.fetch_all(conn).await? {
+            let may_be_posted = row.try_get(0)?;
+            let found: &str = row.try_get(1)?;
+            let found: Vec<(i64, u32, u32, u32, u32)> =
+                serde_json::from_str(found).map_err(|_| damaged("list of leases"))?;
+            for (run, position, sample, estimated, weight) in found {
+                let weight = Weight::new(weight).unwrap_or_default();
+                let end = End { estimated, weight, may_be_posted };
+                ends.insert((run, position, sample), end);
+            }
+        }
+        Ok(())
+    }
+}
+
 // === impl LeaseRef ===
 
 impl LeaseRef {
@@ -83,29 +167,15 @@ pub(super) async fn complete(
     for round in rounds(items, |item| &item.lease) {
         let mut stored = Ends::with_capacity(round.len());
         for slice in slices(&round) {
-            // `+` keeps the planner from walking all leases instead of looking up each task.
-            let mut query = with_rows(
-                "run, position, sample, lease, reason",
-                slice.len(),
-                1,
-                &returning_ends(
-                    "UPDATE tasks SET state = 3, run_at = NULL, lease = NULL, lease_end = NULL, \
-                     worker = NULL, class = NULL, reason = j.reason, error = '' \
-                 FROM j WHERE tasks.run = j.run AND tasks.position = j.position \
-                     AND tasks.sample = j.sample AND tasks.lease = j.lease \
-                     AND +tasks.state = 2 AND +tasks.lease_end > ?1",
-                ),
-            )
-            .bind(now);
-            for (_, item) in slice {
-                query = query.bind_lease(&item.lease).bind(item.reason);
-            }
-            collect_ends(conn, query, &mut stored).await?;
+            let bind = |script: Script, (_, item): &(usize, &NewVerdict)| {
+                script.bind_lease(&item.lease).bind(item.reason)
+            };
+            COMPLETED.end(conn, slice, now, bind, &mut stored).await?;
         }
         let (done, refused): (Vec<_>, Vec<_>) =
             round.into_iter().partition(|(_, item)| stored.contains_key(&item.lease.key()));
         let script = and_verdicts(Script::default(), &done, now);
-        let attempts = done.iter().map(|(_, item)| (&item.lease, &item.attempts));
+        let attempts = done.iter().map(|(_, item)| (&item.lease, &item.attempts[..]));
         let script = and_attempts(script, attempts, &stored);
         let script =
             postings::and_forget(script, done.iter().map(|(_, item)| &item.lease), &stored);
@@ -162,31 +232,13 @@ pub(super) async fn fail(
     for round in rounds(items, |item| &item.lease) {
         let mut recorded = Ends::with_capacity(round.len());
         for slice in slices(&round) {
-            let mut query = with_rows(
-                "run, position, sample, lease, next, run_at, waits_from, charged, class, reason, error",
-                slice.len(),
-                1,
-                &returning_ends("UPDATE tasks SET \
-                     state = iif(runs.state = 'cancelled', 5, j.next), \
-                     run_at = iif(runs.state = 'cancelled', NULL, j.run_at), \
-                     waits_from = j.waits_from, \
-                     reason = iif(runs.state = 'cancelled', 'cancelled', j.reason), \
-                     failures = min(failures + j.charged, 4294967295), class = j.class, error = j.error, \
-                     turn = 0, ended_leases = 0, dead_workers = 0, \
-                     lease = NULL, lease_end = NULL, worker = NULL \
-                 FROM j CROSS JOIN runs ON runs.seq = j.run \
-                 WHERE tasks.run = j.run AND tasks.position = j.position \
-                     AND tasks.sample = j.sample AND tasks.lease = j.lease \
-                     AND +tasks.state = 2 AND +tasks.lease_end > ?1"),
-            )
-.bind(now);
-            for (_, item) in slice {
+            let bind = |script: Script, (_, item): &(usize, &NewFailure)| {
                 let (next, run_at, reason) = match item.wait_ms {
                     None => (4, None, Some(item.class.ungraded_reason().name())),
                     Some(0) => (0, None, None),
                     Some(wait) => (1, Some(now.saturating_add(wait)), None),
                 };
-                query = query
+                script
                     .bind_lease(&item.lease)
                     .bind(next)
                     .bind(run_at)
@@ -194,12 +246,12 @@ pub(super) async fn fail(
                     .bind(item.charged)
                     .bind(item.class.name())
                     .bind(reason)
-                    .bind(item.error.clone());
-            }
-            collect_ends(conn, query, &mut recorded).await?;
+                    .bind(item.error.clone())
+            };
+            FAILED.end(conn, slice, now, bind, &mut recorded).await?;
         }
         let done = round.iter().filter(|(_, item)| recorded.contains_key(&item.lease.key()));
-        let attempts = done.clone().map(|(_, item)| (&item.lease, &item.attempts));
+        let attempts = done.clone().map(|(_, item)| (&item.lease, &item.attempts[..]));
         let script = and_attempts(Script::default(), attempts, &recorded);
         let script =
             postings::and_forget(script, done.clone().map(|(_, item)| &item.lease), &recorded);
@@ -220,28 +272,12 @@ pub(super) async fn release(
     for round in rounds(items, |item| &item.lease) {
         let mut released = Ends::with_capacity(round.len());
         for slice in slices(&round) {
-            let mut query = with_rows(
-                "run, position, sample, lease",
-                slice.len(),
-                1,
-                &returning_ends(
-                    "UPDATE tasks SET state = iif(runs.state = 'cancelled', 5, 0), \
-                     reason = iif(runs.state = 'cancelled', 'cancelled', NULL), \
-                     first_claim_ms = NULL, lease = NULL, lease_end = NULL, worker = NULL \
-                 FROM j CROSS JOIN runs ON runs.seq = j.run \
-                 WHERE tasks.run = j.run AND tasks.position = j.position \
-                     AND tasks.sample = j.sample AND tasks.lease = j.lease \
-                     AND +tasks.state = 2 AND +tasks.lease_end > ?1",
-                ),
-            )
-            .bind(now);
-            for (_, item) in slice {
-                query = query.bind_lease(&item.lease);
-            }
-            collect_ends(conn, query, &mut released).await?;
+            let bind =
+                |script: Script, (_, item): &(usize, &NewRelease)| script.bind_lease(&item.lease);
+            RELEASED.end(conn, slice, now, bind, &mut released).await?;
         }
         let done = round.iter().filter(|(_, item)| released.contains_key(&item.lease.key()));
-        let attempts = done.map(|(_, item)| (&item.lease, &item.attempts));
+        let attempts = done.map(|(_, item)| (&item.lease, &item.attempts[..]));
         and_attempts(Script::default(), attempts, &released).execute(&mut *conn).await?;
     }
     Ok(())
@@ -250,7 +286,7 @@ pub(super) async fn release(
 /// Adds what records the calls under leases that have ended, and settles their runs' shares.
 pub(super) fn and_attempts<'a>(
     script: Script,
-    attempts: impl Iterator<Item = (&'a LeaseRef, &'a Vec<Attempt>)> + Clone,
+    attempts: impl Iterator<Item = (&'a LeaseRef, &'a [Attempt])> + Clone,
     ends: &Ends,
 ) -> Script {
     let settled = attempts.clone().filter_map(|(lease, attempts)| {
@@ -316,29 +352,4 @@ pub(super) fn rounds<'i, T>(
         *round += 1;
     }
     rounds
-}
-
-/// A statement that ends leases and returns their tasks, for [`collect_ends`].
-pub(super) fn returning_ends(update: &str) -> String {
-    const RETURNING: &str = " RETURNING run, position, sample, estimated_tokens, \
-                             (SELECT runs.weight FROM runs WHERE runs.seq = tasks.run), \
-                             EXISTS (SELECT 1 FROM postings)";
-    [update, RETURNING].concat()
-}
-
-/// Adds the tasks whose leases a statement has ended.
-pub(super) async fn collect_ends(
-    conn: &mut SqliteConnection,
-    query: Script,
-    ends: &mut Ends,
-) -> Result<(), sqlx::Error> {
-    for row in query.fetch_all(conn).await? {
-        let end = End {
-            estimated: row.try_get(3)?,
-            weight: Weight::new(row.try_get(4)?).unwrap_or_default(),
-            may_be_posted: row.try_get(5)?,
-        };
-        ends.insert((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?), end);
-    }
-    Ok(())
 }

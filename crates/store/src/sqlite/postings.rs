@@ -12,7 +12,7 @@ use super::{
     batch::{Script, slices, with_rows},
     batches::reservation,
     claim::ClaimedTask,
-    outcome::{Ends, Key, and_attempts, collect_ends, returning_ends, rounds},
+    outcome::{Ending, Ends, Key, and_attempts, rounds},
     request::LeaseRef,
     schema::POSTED,
 };
@@ -36,6 +36,15 @@ pub(super) struct AnsweredRow {
     pub(super) reply: Vec<u8>,
 }
 
+const ENDING: Ending = Ending {
+    columns: "run, position, sample, lease, batch, worker, run_at",
+    set: "state = 1, run_at = j.run_at, waits_from = NULL, turn = 0, ended_leases = 0, \
+          dead_workers = 0, first_claim_ms = NULL, lease = NULL, lease_end = NULL, worker = NULL",
+    joins: "CROSS JOIN runs ON runs.seq = j.run AND runs.state <> 'cancelled' \
+            CROSS JOIN batches b ON b.id = j.batch AND b.run = j.run \
+                AND b.worker = j.worker AND b.held_until > ?1",
+};
+
 /// Posts questions; one outcome for each, in their order.
 pub(super) async fn post(
     conn: &mut SqliteConnection,
@@ -47,33 +56,18 @@ pub(super) async fn post(
     for round in rounds(&all, |item| &item.lease) {
         let mut posted = Ends::with_capacity(round.len());
         for slice in slices(&round) {
-            let mut query = with_rows(
-                "run, position, sample, lease, batch, worker",
-                slice.len(),
-                2,
-                &returning_ends("UPDATE tasks SET state = 1, run_at = ?1, waits_from = NULL, turn = 0, ended_leases = 0, \
-                     dead_workers = 0, first_claim_ms = NULL, lease = NULL, lease_end = NULL, \
-                     worker = NULL \
-                 FROM j CROSS JOIN runs ON runs.seq = j.run AND runs.state <> 'cancelled' \
-                 CROSS JOIN batches b ON b.id = j.batch AND b.run = j.run \
-                     AND b.worker = j.worker AND b.held_until > ?2 \
-                 WHERE tasks.run = j.run AND tasks.position = j.position \
-                     AND tasks.sample = j.sample AND tasks.lease = j.lease \
-                     AND +tasks.state = 2 AND +tasks.lease_end > ?2"),
-            )
-            .bind(POSTED)
-            .bind(now);
-            for (_, item) in slice {
-                query = query
+            let bind = |script: Script, (_, item): &(usize, &NewPosting)| {
+                script
                     .bind_lease(&item.lease)
                     .bind(item.batch.as_bytes().to_vec())
-                    .bind(item.worker.as_bytes().to_vec());
-            }
-            collect_ends(conn, query, &mut posted).await?;
+                    .bind(item.worker.as_bytes().to_vec())
+                    .bind(POSTED)
+            };
+            ENDING.end(conn, slice, now, bind, &mut posted).await?;
         }
         let (done, refused): (Vec<_>, Vec<_>) =
             round.into_iter().partition(|(_, item)| posted.contains_key(&item.lease.key()));
-        let attempts = done.iter().map(|(_, item)| (&item.lease, &item.attempts));
+        let attempts = done.iter().map(|(_, item)| (&item.lease, &item.attempts[..]));
         and_attempts(and_postings(Script::default(), &done), attempts, &posted)
             .execute(&mut *conn)
             .await?;

@@ -48,6 +48,10 @@ pub fn simulated(headers: &HeaderMap) -> bool {
 /// The account's limits, as the headers of an answer that came at `now` state them; `None` where
 /// they state none.
 pub fn limits(headers: &HeaderMap, now: Timestamp) -> Option<LimitHeaders> {
+    // Each name that is looked up is parsed, and most servers of one's own state none.
+    if !headers.keys().any(|name| name.as_str().contains("-ratelimit-")) {
+        return None;
+    }
     let window = |names: &[[&str; 3]]| names.iter().find_map(|names| window(headers, names, now));
     let limits = LimitHeaders {
         requests: window(&REQUESTS),

@@ -9,6 +9,7 @@ mod body;
 
 use std::{
     collections::BTreeMap,
+    mem::take,
     sync::{Arc, Mutex},
 };
 
@@ -124,6 +125,7 @@ impl OpenAiProvider {
             .timeout(endpoint.timeout)
             .connect_timeout(endpoint.connect_timeout)
             .pool_max_idle_per_host(usize::MAX)
+            .retry(reqwest::retry::never())
             .user_agent(concat!("tribunal/", env!("CARGO_PKG_VERSION")))
             // Proxies come from the config or not at all: no environment is read silently.
             .no_proxy()
@@ -327,7 +329,7 @@ impl Provider for OpenAiProvider {
 
 impl Answer {
     async fn read(mut response: reqwest::Response) -> Result<Answer, reqwest::Error> {
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let (status, headers) = (response.status().as_u16(), take(response.headers_mut()));
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await? {
             body.extend_from_slice(&chunk);
