@@ -156,7 +156,8 @@ pub(crate) struct MetricsArgs {
 /// How hard a pool works.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct PoolArgs {
-    /// Calls in flight at once, at most; up to half as many leaves more are held, to be asked next
+    /// Calls in flight at once, at most; half as many leaves more are held to be asked next, or as
+    /// many as are begun in 25 ms
     #[arg(long, value_name = "N")]
     pub(crate) concurrency: Option<u32>,
     #[command(flatten)]

@@ -4,6 +4,7 @@
 //! written is `outbox`'s.
 
 mod rota;
+mod slots;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +26,7 @@ use tribunal_core::{
 };
 use tribunal_store::{Claim, Store, StoreError};
 
-use self::rota::Rota;
+use self::{rota::Rota, slots::Slots};
 use crate::{
     attempt::{Asker, Attempted, End},
     batcher::{BatchPolicy, Batcher},
@@ -44,9 +45,6 @@ const SHORTEST_REST: Duration = Duration::from_millis(5);
 
 /// Time between looks at a line of calls that is long enough.
 const LINE_POLL: Duration = Duration::from_millis(10);
-
-/// Leaves held beyond the calls in flight, at most.
-const MAX_AHEAD: usize = 256;
 
 /// How a pool works.
 #[derive(Clone, Copy, Debug)]
@@ -229,19 +227,14 @@ impl Shared {
         finished: mpsc::Sender<Finished>,
     ) -> Result<PoolEnd, StoreError> {
         let PoolConfig { concurrency, claim_batch, lease, poll, .. } = self.config;
-        // More leaves are held than calls may be in flight: those whose call has ended and whose
-        // verdict is on its way to the store, and those that are claimed for the next calls.
-        // Otherwise every call would wait for two transactions.
-        let held = concurrency.max(1) + (concurrency / 2).min(MAX_AHEAD);
-        let slots = Arc::new(Semaphore::new(held));
-        // A claim is a transaction, whatever it claims: half of those ahead may run out first.
-        let least = ((held - concurrency.max(1)) / 2).clamp(1, claim_batch.max(1));
+        let mut slots = Slots::new(concurrency.max(1));
         let mut rota = scope.runs.as_deref().map(Rota::new);
         let (drain, stop) = (&self.shutdown.drain, &self.shutdown.stop);
         let mut rested = SHORTEST_REST;
         let mut looked = None;
         loop {
             // A few slots first, then as many as are free: a claim takes what the pool can start.
+            let least = slots.least(claim_batch);
             let first = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(PoolEnd::Shutdown),
@@ -250,7 +243,7 @@ impl Shared {
                     self.events.event(Event::Draining { in_flight });
                     return Ok(PoolEnd::Shutdown);
                 }
-                slot = Arc::clone(&slots).acquire_many_owned(least as u32) => slot,
+                slots = slots.take(least) => slots,
             };
             let Ok(mut first) = first else {
                 return Ok(PoolEnd::Shutdown);
@@ -261,7 +254,7 @@ impl Shared {
                 drop(first);
                 // Nothing is claimed while an endpoint rests: whether anything is left shows here.
                 if scope.until_empty
-                    && slots.available_permits() == held
+                    && slots.in_use() == 0
                     && looked.is_none_or(|looked: Instant| looked.elapsed() >= poll)
                 {
                     looked = Some(Instant::now());
@@ -281,7 +274,7 @@ impl Shared {
             free.extend(std::iter::from_fn(|| first.split(1)).take(room));
             drop(first);
             while free.len() < room
-                && let Ok(slot) = Arc::clone(&slots).try_acquire_owned()
+                && let Some(slot) = slots.take_free()
             {
                 free.push(slot);
             }
@@ -294,6 +287,7 @@ impl Shared {
                 }
             };
             let idle = claims.is_empty();
+            slots.claimed(claims.len());
             for claim in claims {
                 let Some(slot) = free.pop() else { break };
                 let stop = self.shutdown.stop.child_token();
@@ -309,7 +303,7 @@ impl Shared {
             }
             drop(free);
             if idle {
-                let in_flight = held - slots.available_permits();
+                let in_flight = slots.in_use();
                 self.batcher.flush(in_flight == 0).await;
                 let wait = match self.rest(rota.as_ref()).await? {
                     Rest::Nothing if scope.until_empty && in_flight == 0 => {
