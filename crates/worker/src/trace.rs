@@ -39,11 +39,8 @@ pub(crate) fn leaf(claim: &Claim) -> Span {
     )
 }
 
-/// How the claim of the current span ended: for exporters, and nothing where there is none.
+/// How the claim of the current span ended.
 pub(crate) fn ended(end: &End) {
-    if !tracing::enabled!(target: GEN_AI, tracing::Level::INFO) {
-        return;
-    }
     let span = Span::current();
     match end {
         End::Verdict(verdict) => match verdict.outcome {
