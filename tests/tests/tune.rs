@@ -14,6 +14,9 @@ use tribunal_e2e::{
     describe, document, number, skip, wait_until,
 };
 
+#[path = "tune/told.rs"]
+mod told;
+
 const LEAVES: usize = 40;
 const PAPERS: usize = 7;
 
@@ -124,12 +127,15 @@ fn the_known_best_is_found_and_its_folder_is_ready() {
     assert!(gained.filter(|flip| flip["gained"] == true).count() > 3, "{}", found["flips"]);
 
     is_looked_at(&workspace);
+    told::has_no_empty_runs(&workspace);
 
     // A finished tuning asks nobody, and looks at nothing anew.
     let asked = sim.requests();
     let again = document(&workspace.run(&[&TUNE[..], &sets].concat()));
     assert_eq!((sim.requests(), &again["test"]), (asked, &found["test"]));
     assert_eq!(number(&again, "/sealed/looks"), 1);
+    let told = describe(&workspace.run(&[&told::plain()[..], &sets].concat()));
+    assert!(told.contains(", 1 look so far") && !told.contains("1 looks"), "{told}");
 
     // Another tuning on the same test set needs the flag, before anything is asked.
     let other = ["--prompts", "lenient", "strict"];
@@ -242,6 +248,7 @@ fn what_the_noise_hides_is_refused_before_the_race() {
     let ledger = workspace.read("out/ledger.jsonl");
     let spent: Value = serde_json::from_str(ledger.lines().last().expect("a line")).expect("JSON");
     assert_eq!(number(&spent, "/spent/judge_calls"), 180, "{ledger}");
+    told::has_no_empty_runs(&workspace);
     assert_exit(&workspace.run(&[&TUNE[..], &args].concat()), 2);
     assert_eq!(server.requests(), 180);
 }
@@ -395,31 +402,6 @@ fn a_tuning_on_postgresql_says_the_same() {
     }
     assert_eq!(run("there")["test"], there["test"]);
     assert_eq!(calls(&here) + calls(&there), sim.requests(), "a finished tuning asks nobody");
-}
-
-#[test]
-fn a_budget_holds_over_all_runs_and_a_larger_one_goes_on() {
-    let workspace = workspace();
-    let sim = sim(&workspace, &[]);
-    configure(&workspace, &sim.base_url);
-    // A model with a price.
-    let config = workspace.read("tribunal.toml").replace("\"tribunal-sim\"", "\"gpt-4.1\"");
-    workspace.write("tribunal.toml", &config);
-    let sets = ["--prompts", "default", "lenient", "strict"];
-    let run = |budget: &str| workspace.run(&[&TUNE[..], &sets, &["--budget", budget]].concat());
-    let short = run("0.80");
-    assert_exit(&short, 3);
-    let short = document(&short);
-    assert_eq!(short["state"], "incomplete");
-    let spent = short["spent"]["cost_usd"].as_f64().expect("a price");
-    assert!(spent > 0.2 && spent <= 0.8, "{spent}");
-    let asked = sim.requests();
-    let whole = run("100");
-    assert_exit(&whole, 0);
-    let whole = document(&whole);
-    assert_eq!(whole["state"], "complete");
-    assert_eq!(calls(&whole), sim.requests());
-    assert!(sim.requests() > asked);
 }
 
 /// A request's body as JSON, and all that its messages say.

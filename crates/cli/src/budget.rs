@@ -26,14 +26,16 @@ pub(crate) struct BudgetArgs {
 
 /// A limit, or that there is none.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Limit<T> {
+pub(crate) enum Limit<T> {
+    /// What was limited before is not any more.
     None,
+    /// So much at most.
     Most(T),
 }
 
 /// US dollars, above 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct UsDollars(f64);
+pub(crate) struct UsDollars(f64);
 
 /// Tokens, above 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,11 +70,8 @@ impl BudgetArgs {
     /// The limits, where a flag says any.
     pub(crate) fn limits(&self) -> Option<Budget> {
         (self.budget.is_some() || self.max_tokens.is_some()).then(|| Budget {
-            micro_usd: self.budget.and_then(|limit| match limit {
-                // At most 1e15: exact.
-                Limit::Most(UsDollars(usd)) => Some((usd * MICRO).floor() as u64),
-                Limit::None => None,
-            }),
+            // At most 1e15: exact.
+            micro_usd: self.budget.and_then(Limit::usd).map(|usd| (usd * MICRO).floor() as u64),
             tokens: self.max_tokens.and_then(|limit| match limit {
                 Limit::Most(Tokens(tokens)) => Some(tokens),
                 Limit::None => None,
@@ -121,6 +120,16 @@ impl<T> Limit<T> {
         match self {
             Limit::None => Limit::None,
             Limit::Most(most) => Limit::Most(change(most)),
+        }
+    }
+}
+
+impl Limit<UsDollars> {
+    /// The US dollars; `None` where there is no limit.
+    pub(crate) fn usd(self) -> Option<f64> {
+        match self {
+            Limit::None => None,
+            Limit::Most(UsDollars(usd)) => Some(usd),
         }
     }
 }

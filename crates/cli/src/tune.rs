@@ -6,6 +6,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod candidates;
+pub(crate) mod drafts;
 pub(crate) mod files;
 pub(crate) mod labels;
 pub(crate) mod ledger;

@@ -19,6 +19,7 @@ use tribunal_worker::{ResolveEndpoints as _, consult::Consultant};
 
 use crate::{
     args::{JudgeArgs, OptionArgs, PoolArgs, StoreArgs},
+    budget::{Limit, UsDollars},
     command::Context,
     config::judge::ResolvedJudge,
     engine::{self, Endpoints, Signalled},
@@ -26,12 +27,13 @@ use crate::{
     output, prepare,
     progress::note,
     tune::{
-        bench::{Bench, Judged},
+        bench::Bench,
         candidates::{self, Candidate, Common, Factor},
+        drafts::Stores,
         files, labels,
         ledger::Ledger,
         proposals::Proposals,
-        text,
+        text::{self, counted},
     },
 };
 
@@ -57,7 +59,7 @@ pub(crate) struct TuneArgs {
     #[arg(long, value_name = "N", default_value_t = 0, requires = "proposer")]
     propose: usize,
     /// The judge of the config that proposes
-    #[arg(long, value_name = "JUDGE")]
+    #[arg(long, value_name = "JUDGE", requires = "propose")]
     proposer: Option<String>,
     #[command(flatten)]
     judge: JudgeArgs,
@@ -68,9 +70,10 @@ pub(crate) struct TuneArgs {
     /// Grade Code Development leaves only
     #[arg(long)]
     code_only: bool,
-    /// Spend at most so many US dollars on all runs of the tuning; a larger one goes on
-    #[arg(long, value_name = "USD", value_parser = usd)]
-    budget: Option<f64>,
+    /// Spend at most so many US dollars on all runs of the tuning, or `none` for no limit; a larger one goes
+    /// on with what a smaller one left
+    #[arg(long, value_name = "USD|none")]
+    budget: Option<Limit<UsDollars>>,
     /// The improvement that is to be seen, in points of the objective; refused where the test leaves
     /// cannot show it
     #[arg(long, value_name = "POINTS", value_parser = points)]
@@ -79,7 +82,7 @@ pub(crate) struct TuneArgs {
     #[arg(long, value_name = "POINTS", value_parser = points, default_value = "10")]
     max_specificity_loss: f64,
     /// How many times the baseline's cost a candidate may cost
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = ratio, allow_negative_numbers = true)]
     max_cost_ratio: Option<f64>,
     /// How often the baseline is asked about the same leaves, to know its own flips
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=25))]
@@ -101,10 +104,10 @@ pub(crate) struct TuneArgs {
     out: Option<PathBuf>,
 }
 
-fn usd(text: &str) -> Result<f64, String> {
-    let usd = text.trim_start_matches('$').parse::<f64>().ok();
-    let usd = usd.filter(|usd| (1e-6..=1e9).contains(usd));
-    usd.ok_or_else(|| "give US dollars above 0, such as 25.00".to_owned())
+/// How many times as much.
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse::<f64>().ok().filter(|ratio| *ratio > 0.0 && ratio.is_finite());
+    ratio.ok_or_else(|| "give a number above 0, such as 2 or 1.5".to_owned())
 }
 
 /// Points of the command line as a share.
@@ -158,9 +161,8 @@ pub(crate) async fn run(args: TuneArgs, context: &Context) -> anyhow::Result<Exi
     };
     check_budget(&args, &candidates, proposer.as_ref())?;
     let (shutdown, signalled) = engine::on_signals(config.worker.grace)?;
-    let store = engine::open_store(&config).await?;
-    let baseline = candidates.remove(0);
-    let (baseline, graded) = Judged::prepare(baseline, &labelled, &store).await?;
+    let stores = Stores::existing(&config).await?;
+    let (baseline, graded) = stores.draft(candidates.remove(0), &labelled).await?;
     let rubrics: Vec<_> = graded.iter().map(|of| of.rubric.clone()).collect();
     let paired = labels::pair(&labelled, &rubrics)?;
     let places: Vec<(usize, u32, bool)> = graded
@@ -177,10 +179,10 @@ pub(crate) async fn run(args: TuneArgs, context: &Context) -> anyhow::Result<Exi
     let by_rule = Labels::of(&paired, |at| places[at].2).leaves.len();
     let split = Split::of(&labels, args.propose > 0, args.seed).with_context(|| {
         format!(
-            "{} has labels of {} paper: a prompt that is better on it may not be on another one. \
-             Name labels of two papers at least",
+            "{} has labels of {}: a prompt that is better on it may not be on another one. Name labels of \
+             two papers at least",
             args.labels.display(),
-            labels.papers.len()
+            counted(labels.papers.len(), "paper", "papers")
         )
     })?;
     check_classes(&labels, &split)?;
@@ -189,12 +191,11 @@ pub(crate) async fn run(args: TuneArgs, context: &Context) -> anyhow::Result<Exi
         Some(out) => out.clone(),
         None => Path::new("tribunal-out").join(format!("tune-{}", label_name(&labels))),
     };
-    check_writable(&out)?;
     let mut ledger = Ledger::open(&out)?;
     let tuned = |bench: &Bench<'_>| tuning_id(&args, bench, &seal);
     let mut bench = Bench {
         config: &config,
-        store: &store,
+        stores,
         labelled: &labelled,
         shutdown: &shutdown,
         quiet: args.pool.quiet,
@@ -281,12 +282,21 @@ pub(crate) async fn run(args: TuneArgs, context: &Context) -> anyhow::Result<Exi
         tune.document.candidates = end::candidates(&bench);
         return show(&tune.document, context).map(|()| Exit::Complete);
     }
-    let mut proposals = match proposer {
+    let proposer = match proposer {
         None => None,
         Some(judge) => {
             let known =
                 Endpoints::new(config.clone(), vec![judge.clone()]).limited(args.pool.rates);
             let endpoints = known.endpoints(&judge.spec).map_err(anyhow::Error::msg)?;
+            Some((judge, endpoints, known))
+        }
+    };
+    // From here on something stays behind.
+    check_writable(&out)?;
+    let store = bench.stores.open(&config).await?;
+    let mut proposals = match proposer {
+        None => None,
+        Some((judge, endpoints, known)) => {
             let policy = engine::retry_policy(&config);
             let consultant = Consultant::new(judge.spec, endpoints, &store, policy);
             let proposals = Proposals {
@@ -341,7 +351,7 @@ fn check_budget(
     proposer: Option<&ResolvedJudge>,
 ) -> anyhow::Result<()> {
     let judges = candidates.iter().map(|of| &of.panel.first).chain(proposer);
-    for judge in judges.filter(|_| args.budget.is_some()) {
+    for judge in judges.filter(|_| args.budget.and_then(Limit::usd).is_some()) {
         ensure!(
             judge.facts.prices.is_some(),
             "--budget cannot be kept: the price of `{}` is not known. Give it in a file named by \
@@ -361,9 +371,12 @@ fn notes(labels: &Labels, split: &Split, by_rule: usize) -> Vec<String> {
         ));
     }
     if by_rule > 0 {
-        notes.push(format!(
-            "{by_rule} labelled leaves are decided by a rule, whoever judges, and are left out"
-        ));
+        notes.push(match by_rule {
+            1 => "1 labelled leaf is decided by a rule, whoever judges, and is left out".to_owned(),
+            _ => format!(
+                "{by_rule} labelled leaves are decided by a rule, whoever judges, and are left out"
+            ),
+        });
     }
     let (passed, failed) = labels.classes(&labels.of_papers(&split.test_papers()));
     notes.push(format!("of the test leaves humans passed {passed} and failed {failed}"));

@@ -1,17 +1,14 @@
-//! Candidates at work: each a run of the store for each labelled submission, of which only those
-//! leaves are in the queue that were wanted so far.
+//! Candidates at work: each a run of the store for each labelled submission that it is asked about, of
+//! which only those leaves are in the queue that were wanted so far.
 //!
 //! Owns the way from wanted questions to answers, over the same queue, limits and reuse as any run's. What
-//! that may cost is `spend`'s. A run that has been asked before brings its answers with it.
+//! that may cost is `spend`'s, what a run is before it is asked `drafts`'s. A run that has been asked before
+//! brings its answers with it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use tribunal_core::{
-    FailureClass, LeafTask, Outcome, Rubric, RunId, RunSpec, RunState, UngradedReason,
-    verdict::Verdict,
+    FailureClass, LeafTask, Outcome, RunId, RunState, UngradedReason, verdict::Verdict,
 };
 use tribunal_store::Store;
 use tribunal_tune::{Answer, Table, Wanted};
@@ -19,13 +16,14 @@ use tribunal_worker::{Scope, Shutdown};
 
 use super::{
     candidates::{Candidate, same_as},
+    drafts::{Benched, Judged, Stores},
     labels::Labelled,
 };
 use crate::{
+    budget::{Limit, UsDollars},
     config::Config,
     engine::{self, Endpoints},
-    estimate::Estimate,
-    prepare::{self, questions, tasks},
+    prepare::tasks,
     progress::Progress,
 };
 
@@ -34,38 +32,6 @@ const PAGE: usize = 4_096;
 
 /// The place of the repeated baseline among the candidates.
 const REPEATED: usize = usize::MAX;
-
-/// A candidate's run over one submission.
-pub(crate) struct Benched {
-    /// The run.
-    pub(crate) run: RunId,
-    /// Its spec.
-    pub(crate) spec: RunSpec,
-    /// Its tasks by the position of their leaf.
-    tasks: BTreeMap<u32, Vec<LeafTask>>,
-    /// Whether what an earlier command gave up was put back.
-    woken: bool,
-}
-
-/// A candidate with its runs.
-pub(crate) struct Judged {
-    /// The candidate.
-    pub(crate) candidate: Candidate,
-    /// Its run over each submission.
-    pub(crate) runs: Vec<Benched>,
-    /// What a leaf is expected to cost, in US dollars.
-    pub(crate) usd_a_leaf: Option<f64>,
-    /// What it may cost at most, asked again once.
-    pub(super) most_usd_a_leaf: f64,
-}
-
-/// What the leaves of a submission are.
-pub(crate) struct Graded {
-    /// The rubric as graded.
-    pub(crate) rubric: Rubric,
-    /// Leaf indices that a rule decides, whoever judges.
-    pub(crate) by_rule: BTreeSet<usize>,
-}
 
 /// Why answers are missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,12 +49,13 @@ pub(crate) enum Ended {
 /// All candidates, and everything that it takes to ask them.
 pub(crate) struct Bench<'b> {
     pub(crate) config: &'b Config,
-    pub(crate) store: &'b Arc<dyn Store>,
+    /// Where its runs are.
+    pub(crate) stores: Stores,
     pub(crate) labelled: &'b [Labelled],
     pub(crate) shutdown: &'b Shutdown,
     pub(crate) quiet: bool,
-    /// US dollars over all runs and proposals.
-    pub(crate) budget: Option<f64>,
+    /// US dollars over all runs and proposals, where the command says any.
+    pub(crate) budget: Option<Limit<UsDollars>>,
     /// What proposals have cost.
     pub(crate) proposed_usd: f64,
     /// The candidates.
@@ -97,60 +64,6 @@ pub(crate) struct Bench<'b> {
     pub(crate) repeated: Option<Judged>,
     /// Of each labelled leaf its submission and the position of its node.
     pub(crate) places: Vec<(usize, u32)>,
-}
-
-// === impl Judged ===
-
-impl Judged {
-    /// Records the candidate's runs; nothing is in their queues yet. The submissions' leaves, besides.
-    ///
-    /// # Errors
-    ///
-    /// An input cannot be used, or the store failed.
-    pub(crate) async fn prepare(
-        candidate: Candidate,
-        labelled: &[Labelled],
-        store: &Arc<dyn Store>,
-    ) -> anyhow::Result<(Judged, Vec<Graded>)> {
-        let (mut runs, mut graded) = (Vec::new(), Vec::new());
-        let (mut cost, mut most, mut leaves) = (Some(0.0), 0.0, 0);
-        for of in labelled {
-            let Candidate { config, panel, .. } = &candidate;
-            let mut draft = prepare::draft(&of.inputs, config, panel, store).await?;
-            let judge = &panel.first;
-            let questions = questions::questions(&draft, judge, store, None).await?;
-            let (reply, _) = questions::reply(judge, questions::history(store, judge).await?);
-            let estimate = Estimate::of(&questions.groups, reply);
-            let prices = judge.facts.prices.as_ref();
-            let own = prices.map(|prices| prices.cost_usd(&estimate.expected));
-            cost = cost.zip(own).map(|(sum, own)| sum + own);
-            most += prices.map_or(0.0, |prices| 2.0 * prices.cost_usd(&estimate.high));
-            let rules = draft.rules();
-            let by_rule: BTreeSet<usize> = draft
-                .rubric
-                .leaves()
-                .enumerate()
-                .filter(|(_, (_, node))| node.category.is_some_and(|of| rules.contains_key(&of)))
-                .map(|(at, _)| at)
-                .collect();
-            leaves += draft.rubric.leaf_count() - by_rule.len();
-            draft.spec.generation = prepare::generation(&draft.spec, false, store).await?;
-            let record = prepare::record(&draft.spec, true, store).await?;
-            if let Some(via) = draft.via {
-                store.set_via(&record.run.id, via).await?;
-            }
-            let mut tasks: BTreeMap<u32, Vec<LeafTask>> = BTreeMap::new();
-            for task in draft.take_tasks() {
-                tasks.entry(task.position).or_default().push(task);
-            }
-            let (run, spec) = (record.run.id, draft.spec.clone());
-            runs.push(Benched { run, spec, tasks, woken: false });
-            graded.push(Graded { rubric: draft.rubric, by_rule });
-        }
-        let usd_a_leaf = cost.filter(|_| leaves > 0).map(|cost| cost / leaves as f64);
-        let most_usd_a_leaf = most / leaves.max(1) as f64;
-        Ok((Judged { candidate, runs, usd_a_leaf, most_usd_a_leaf }, graded))
-    }
 }
 
 // === impl Bench ===
@@ -163,7 +76,7 @@ impl Bench<'_> {
     ///
     /// An input cannot be used, or the store failed.
     pub(crate) async fn add(&mut self, candidate: Candidate) -> anyhow::Result<Option<String>> {
-        let (judged, _) = Judged::prepare(candidate, self.labelled, self.store).await?;
+        let (judged, _) = self.stores.draft(candidate, self.labelled).await?;
         let runs = |of: &Judged| of.runs.iter().map(|of| of.run.clone()).collect::<Vec<_>>();
         if let Some(other) = self.judged.iter().find(|other| runs(other) == runs(&judged)) {
             return Ok(Some(same_as(&judged.candidate, &other.candidate)));
@@ -267,7 +180,7 @@ impl Bench<'_> {
                 return Ok(Some(Ended::Stopped));
             }
             for at in by_run.keys() {
-                let record = self.store.run(&self.benched(*at).run).await?;
+                let record = self.store().run(&self.benched(*at).run).await?;
                 if record.state != RunState::Active {
                     return Ok(Some(Ended::Refused(record.reason)));
                 }
@@ -286,20 +199,24 @@ impl Bench<'_> {
         &repeated.unwrap_or_else(|| &self.judged[candidate]).runs[submission]
     }
 
+    pub(super) fn store(&self) -> &Arc<dyn Store> {
+        self.stores.runs()
+    }
+
     /// The candidates, and the repeated baseline.
     pub(super) fn all(&self) -> impl Iterator<Item = &Judged> {
         self.judged.iter().chain(&self.repeated)
     }
 
-    /// Puts the wanted leaves in the run's queue; wakes the run, once.
+    /// Puts the wanted leaves in the run's queue; records and wakes the run, once.
     async fn enqueue(&mut self, at: (usize, usize), wanted: &[Wanted]) -> anyhow::Result<()> {
-        let store = self.store;
         let places = &self.places;
         let judged = match &mut self.repeated {
             Some(repeated) if at.0 == REPEATED => repeated,
             _ => &mut self.judged[at.0],
         };
         let benched = &mut judged.runs[at.1];
+        self.stores.record(benched).await?;
         let mut all: Vec<LeafTask> = wanted
             .iter()
             .filter_map(|one| benched.tasks.get(&places[one.leaf].1))
@@ -307,14 +224,25 @@ impl Bench<'_> {
             .cloned()
             .collect();
         all.sort_by_key(|task| task.order);
-        tasks::enqueue(all, &benched.run, &**store).await?;
+        tasks::enqueue(all, &benched.run, &**self.stores.runs()).await?;
         if !std::mem::replace(&mut benched.woken, true) {
-            if store.run(&benched.run).await?.state == RunState::Paused {
-                store.control(&benched.run, RunState::Active, "").await?;
-            }
-            let again = [FailureClass::Transient, FailureClass::Throttled, FailureClass::LostLease];
-            store.retry(&benched.run, &again).await?;
+            let run = benched.run.clone();
+            self.wake(&run).await?;
         }
+        Ok(())
+    }
+
+    /// Lets a run go on that an earlier command left.
+    async fn wake(&self, run: &RunId) -> anyhow::Result<()> {
+        let store = self.store();
+        if store.run(run).await?.state == RunState::Paused {
+            store.control(run, RunState::Active, "").await?;
+        }
+        if self.budget == Some(Limit::None) {
+            self.lift_budget(run).await?;
+        }
+        let again = [FailureClass::Transient, FailureClass::Throttled, FailureClass::LostLease];
+        store.retry(run, &again).await?;
         Ok(())
     }
 
@@ -326,7 +254,7 @@ impl Bench<'_> {
         let mut open = BTreeMap::new();
         for at in runs {
             let run = &self.benched(*at).run;
-            let progress = self.store.progress(run).await?;
+            let progress = self.store().progress(run).await?;
             let budget = progress.ungraded.get(&UngradedReason::Budget).copied().unwrap_or(0);
             // A larger budget puts these back.
             let budget = if self.budget.is_some() { budget } else { 0 };
@@ -346,7 +274,7 @@ impl Bench<'_> {
         let endpoints = Arc::new(Endpoints::new(self.config.clone(), judges));
         let scope = Scope { runs: Some(open.keys().cloned().collect()), until_empty: true };
         let shutdown = self.shutdown.clone();
-        engine::work(self.config, self.store, endpoints, &shown, shutdown, &scope).await?;
+        engine::work(self.config, self.store(), endpoints, &shown, shutdown, &scope).await?;
         Ok(())
     }
 
@@ -364,10 +292,13 @@ impl Bench<'_> {
         &self,
         at: (usize, usize),
     ) -> anyhow::Result<BTreeMap<u32, Vec<(u32, Outcome)>>> {
-        let run = &self.benched(at).run;
+        let Benched { run, recorded, .. } = self.benched(at);
         let (mut votes, mut after): (BTreeMap<u32, Vec<(u32, Outcome)>>, _) = Default::default();
+        if !recorded {
+            return Ok(votes);
+        }
         loop {
-            let page = self.store.outcomes(run, after, PAGE).await?;
+            let page = self.store().outcomes(run, after, PAGE).await?;
             let Some(last) = page.last() else { return Ok(votes) };
             after = Some((last.position, last.sample));
             for task in page {
@@ -389,7 +320,7 @@ impl Bench<'_> {
         let (submission, position) = self.places[leaf];
         let run = &self.benched((candidate, submission)).run;
         let before = position.checked_sub(1).map(|before| (before, u32::MAX >> 1));
-        let page = self.store.verdicts(run, before, 1).await?;
+        let page = self.store().verdicts(run, before, 1).await?;
         let found = page.into_iter().find(|stored| stored.position == position);
         Ok(found.and_then(|stored| stored.verdict))
     }

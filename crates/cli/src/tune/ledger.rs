@@ -87,6 +87,8 @@ pub(crate) struct RunSpent {
 pub(crate) struct Ledger {
     path: PathBuf,
     entries: Vec<Entry>,
+    /// The bytes of whole lines, where there is more: what is behind was never acknowledged.
+    whole_bytes: Option<u64>,
 }
 
 // === impl Ledger ===
@@ -101,25 +103,26 @@ impl Ledger {
         let path = folder.join("ledger.jsonl");
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            // That something else stands where the folder should be, who makes it will say.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                String::new()
+            }
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
         };
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        if whole.len() + 1 < text.len() {
-            // What is behind the last line's end was never acknowledged.
-            let file = File::options().write(true).open(&path)?;
-            let end = if whole.is_empty() { 0 } else { whole.len() + 1 };
-            file.set_len(end as u64)?;
-        }
+        let end = if whole.is_empty() { 0 } else { whole.len() + 1 };
+        let whole_bytes = (end < text.len()).then_some(end as u64);
         let entry = |(at, line): (usize, &str)| {
             serde_json::from_str(line)
                 .with_context(|| format!("{}:{}: not a ledger's line", path.display(), at + 1))
         };
         let lines = whole.lines().enumerate().filter(|(_, line)| !line.is_empty());
         let entries = lines.map(entry).collect::<anyhow::Result<_>>()?;
-        Ok(Ledger { path, entries })
+        Ok(Ledger { path, entries, whole_bytes })
     }
 
     /// Appends a line; it is on disk when this returns.
@@ -132,10 +135,15 @@ impl Ledger {
         line.push(b'\n');
         let write = || -> std::io::Result<()> {
             let mut file = File::options().create(true).append(true).open(&self.path)?;
+            // Not sooner: who only plans writes nothing.
+            if let Some(whole) = self.whole_bytes {
+                file.set_len(whole)?;
+            }
             file.write_all(&line)?;
             file.sync_data()
         };
         write().with_context(|| format!("cannot write {}", self.path.display()))?;
+        self.whole_bytes = None;
         self.entries.push(entry);
         Ok(())
     }

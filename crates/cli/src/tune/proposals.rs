@@ -27,6 +27,7 @@ use super::{
     files,
     ledger::{Entry, Ledger},
     question::{complained, cut},
+    text::counted,
 };
 use crate::progress::note;
 
@@ -93,7 +94,8 @@ impl Proposals<'_> {
                 (0..bench.judged.len()).filter(|at| plain(&bench.judged[*at].candidate)).collect();
             let missing = table.missing(&pool, &train);
             if !missing.is_empty() {
-                self.say(&format!("train: {} questions", missing.len()));
+                let questions = counted(missing.len(), "question", "questions");
+                self.say(&format!("train: {questions}"));
             }
             if let Some(ended) = bench.ask(&missing, table).await? {
                 return Ok(Some(ended));

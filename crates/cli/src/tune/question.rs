@@ -56,7 +56,7 @@ impl Proposals<'_> {
                 cut(&explanation(source)),
             );
             if let Some(Verdict { rationale, shown, .. }) = bench.verdict(parent, *leaf).await? {
-                if let Some(files) = files(&shown, &**bench.store).await? {
+                if let Some(files) = files(&shown, &**bench.store()).await? {
                     let _ = writeln!(text, "It was shown: {}", cut(&files));
                 }
                 for (name, words) in [

@@ -10,6 +10,7 @@ use tribunal_store::{Amount, Budget, RunTotals};
 use tribunal_tune::document::Spent;
 
 use super::{bench::Bench, ledger::RunSpent};
+use crate::budget::Limit;
 
 /// Millionths in a dollar.
 const MICRO: f64 = 1e6;
@@ -42,16 +43,28 @@ impl Bench<'_> {
         let Some(left) = self.left_usd().await? else { return Ok(()) };
         let all: f64 = open.iter().map(|(run, tasks)| self.most_usd(run, *tasks)).sum();
         for (run, tasks) in open {
-            let totals = self.store.totals(run).await?;
-            let own = self.usd_of(run, &totals).unwrap_or(0.0);
+            let (own, spent) = self.used(run).await?;
             let share = if all > 0.0 { self.most_usd(run, *tasks) / all } else { 1.0 };
             let limit = ((own + left * share) * MICRO) as u64;
             let budget = Budget { micro_usd: Some(limit), tokens: None };
-            let tokens = totals.usage.input + totals.usage.output;
-            let spent = Amount { micro_usd: (own * MICRO).ceil() as u64, tokens };
-            self.store.set_budget(run, budget, spent).await?;
+            self.store().set_budget(run, budget, spent).await?;
         }
         Ok(())
+    }
+
+    /// Lifts what an earlier command allowed this run; leaves that it did not hold are asked about again.
+    pub(super) async fn lift_budget(&self, run: &RunId) -> anyhow::Result<()> {
+        let (_, spent) = self.used(run).await?;
+        self.store().set_budget(run, Budget::default(), spent).await?;
+        Ok(())
+    }
+
+    /// What a run has used: in US dollars, and as a budget counts it.
+    async fn used(&self, run: &RunId) -> anyhow::Result<(f64, Amount)> {
+        let totals = self.store().totals(run).await?;
+        let usd = self.usd_of(run, &totals).unwrap_or(0.0);
+        let tokens = totals.usage.input + totals.usage.output;
+        Ok((usd, Amount { micro_usd: (usd * MICRO).ceil() as u64, tokens }))
     }
 
     /// What a run has cost.
@@ -61,16 +74,17 @@ impl Bench<'_> {
         totals.recorded_usd().or(prices.map(|prices| totals.cost_usd(&prices)))
     }
 
-    /// All runs, each once.
-    fn runs(&self) -> BTreeSet<&RunId> {
-        self.all().flat_map(|of| &of.runs).map(|benched| &benched.run).collect()
+    /// All runs that the store has, each once.
+    pub(crate) fn recorded(&self) -> BTreeSet<&RunId> {
+        let runs = self.all().flat_map(|of| &of.runs).filter(|benched| benched.recorded);
+        runs.map(|benched| &benched.run).collect()
     }
 
     /// What all runs have cost; `None` where a price is not known.
     async fn spent_usd(&self) -> anyhow::Result<Option<f64>> {
         let mut sum = Some(0.0);
-        for run in self.runs() {
-            let own = self.usd_of(run, &self.store.totals(run).await?);
+        for run in self.recorded() {
+            let own = self.usd_of(run, &self.store().totals(run).await?);
             sum = sum.zip(own).map(|(sum, own)| sum + own);
         }
         Ok(sum)
@@ -82,7 +96,7 @@ impl Bench<'_> {
     ///
     /// The store's.
     pub(crate) async fn left_usd(&self) -> anyhow::Result<Option<f64>> {
-        let Some(budget) = self.budget else { return Ok(None) };
+        let Some(budget) = self.budget.and_then(Limit::usd) else { return Ok(None) };
         let spent = self.spent_usd().await?.unwrap_or(0.0);
         Ok(Some((budget - spent - self.proposed_usd).max(0.0)))
     }
@@ -95,8 +109,8 @@ impl Bench<'_> {
     pub(crate) async fn spent(&self) -> anyhow::Result<(Spent, bool, BTreeMap<String, RunSpent>)> {
         let (mut spent, mut simulated, mut by_run) = (Spent::default(), false, BTreeMap::new());
         spent.cost_usd = Some(0.0);
-        for run in self.runs() {
-            let totals = self.store.totals(run).await?;
+        for run in self.recorded() {
+            let totals = self.store().totals(run).await?;
             spent.judge_calls += totals.judge_calls;
             spent.rank_calls += totals.rank_calls;
             spent.repair_calls += totals.repair_calls;

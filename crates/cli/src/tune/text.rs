@@ -2,7 +2,10 @@
 //!
 //! Owns the words. Every number is the document's.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::{
+    collections::BTreeSet,
+    fmt::{Display, Write as _},
+};
 
 use tribunal_collector::sanitize;
 use tribunal_tune::{
@@ -12,6 +15,16 @@ use tribunal_tune::{
     race::Raced,
     score::Score,
 };
+
+/// A number with what it counts, such as `1 leaf` or `2 leaves`.
+pub(crate) fn counted<N: Display + PartialEq + From<u8>>(
+    number: N,
+    one: &str,
+    many: &str,
+) -> String {
+    let noun = if number == N::from(1) { one } else { many };
+    format!("{number} {noun}")
+}
 
 fn points(value: Option<f64>) -> String {
     value.map_or("–".to_owned(), |value| format!("{:.1}", value * 100.0))
@@ -34,10 +47,10 @@ pub(crate) fn plan(document: &TuneDocument) -> Vec<String> {
         names.join(", ")
     };
     let mut lines = vec![format!(
-        "tuning {}: {} labelled leaves of {} papers",
+        "tuning {}: {} of {}",
         document.tuning,
-        document.leaves,
-        document.papers.len()
+        counted(document.leaves, "labelled leaf", "labelled leaves"),
+        counted(document.papers.len(), "paper", "papers")
     )];
     lines.push(match &document.split {
         Split::Papers { train, dev, test } if train.is_empty() => {
@@ -51,29 +64,37 @@ pub(crate) fn plan(document: &TuneDocument) -> Vec<String> {
         }
     });
     lines.push(format!(
-        "test set {}: {} leaves, {} looks so far",
+        "test set {}: {}, {} so far",
         &sealed.hash[..12],
-        sealed.leaves,
-        sealed.looks
+        counted(sealed.leaves, "leaf", "leaves"),
+        counted(sealed.looks, "look", "looks")
     ));
     lines.push(format!(
-        "smallest effect that is seen: {} points, where prompts differ on {:.0}% of the leaves",
+        "smallest effect that the test shows 8 times of 10: {} points, where prompts differ on {:.0}% of \
+         the leaves",
         points(visible.smallest_effect),
         visible.discordant * 100.0
     ));
     lines.extend(document.power_before.as_ref().map(|power| found_in(power, document)));
-    let between = |expected: String, most: String| match expected == most {
-        true => format!("at most {most}"),
-        false => format!("about {expected}, at most {most}"),
+    let between = |expected: String, most: String, all: String| match expected == most {
+        true => format!("at most {all}"),
+        false => format!("about {expected}, at most {all}"),
     };
+    let most = projection.questions;
     lines.push(format!(
-        "{} questions ({} without halving), {} proposals; {}",
-        between(projection.expected_questions.to_string(), projection.questions.to_string()),
+        "{} ({} without halving), {}; {}",
+        between(
+            projection.expected_questions.to_string(),
+            most.to_string(),
+            counted(most, "question", "questions")
+        ),
         projection.full_factorial,
-        projection.proposals,
+        counted(projection.proposals, "proposal", "proposals"),
         match (projection.expected_cost_usd, projection.cost_usd) {
             (None, _) | (_, None) => "the cost is not known".to_owned(),
-            (expected, most) => format!("cost {}", between(usd(expected), usd(most))),
+            (expected, most) => {
+                format!("cost {}", between(usd(expected), usd(most), usd(most)))
+            }
         }
     ));
     lines
@@ -83,9 +104,10 @@ pub(crate) fn plan(document: &TuneDocument) -> Vec<String> {
 pub(crate) fn noise(document: &TuneDocument) -> Vec<String> {
     let Some(noise) = &document.noise else { return Vec::new() };
     let mut lines = vec![format!(
-        "the baseline differs from itself on {:.1}% of {} leaves: effects below {} points are not seen",
+        "the baseline differs from itself on {:.1}% of {}: the smallest effect that the test shows 8 times \
+         of 10 is {} points",
         noise.disagreement * 100.0,
-        noise.leaves,
+        counted(noise.leaves, "leaf", "leaves"),
         points(document.visible.smallest_effect)
     )];
     lines.extend(document.power.as_ref().map(|power| found_in(power, document)));
@@ -97,10 +119,10 @@ fn found_in(power: &Power, document: &TuneDocument) -> String {
     let Rates { sensitivity, specificity, basis } = &power.rates;
     format!(
         "a candidate better by {} points in both rates would be found in {:.0} of 100 tunings, by about \
-         {:.0} questions ({} simulated; the baseline's sensitivity {}, specificity {}: {})",
+         {} ({} simulated; the baseline's sensitivity {}, specificity {}: {})",
         points(Some(power.effect)),
         power.power * 100.0,
-        power.questions,
+        counted(power.questions.round() as u64, "question", "questions"),
         power.simulations,
         points(Some(*sensitivity)),
         points(Some(*specificity)),
@@ -109,7 +131,7 @@ fn found_in(power: &Power, document: &TuneDocument) -> String {
             Basis::Labels => "as the labels say".to_owned(),
             Basis::Measured => {
                 let leaves = document.noise.map_or(0, |noise| noise.leaves);
-                format!("measured on {leaves} leaves")
+                format!("measured on {}", counted(leaves, "leaf", "leaves"))
             }
         }
     )
@@ -134,8 +156,14 @@ const HEAD: &str = "                                     objec-  sensi- speci-  
 /// Everybody by the last rung that asked.
 fn race(text: &mut String, document: &TuneDocument, raced: &Raced) {
     let name = |at: usize| document.candidates.get(at).map_or("", |of| of.name.as_str());
-    let leaves: Vec<String> = raced.rungs.iter().map(|rung| rung.leaves.to_string()).collect();
-    let _ = writeln!(text, "\nrace: {} leaves, the same for all in a rung", leaves.join(", "));
+    let leaves: Vec<String> = match raced.rungs.as_slice() {
+        [] => vec!["no leaf".to_owned()],
+        [before @ .., last] => {
+            let before = before.iter().map(|rung| rung.leaves.to_string());
+            before.chain([counted(last.leaves, "leaf", "leaves")]).collect()
+        }
+    };
+    let _ = writeln!(text, "\nrace: {}, the same for all in a rung", leaves.join(", "));
     text.push_str(HEAD);
     let mut told = BTreeSet::new();
     for (at, rung) in raced.rungs.iter().enumerate().rev() {
@@ -153,6 +181,18 @@ fn race(text: &mut String, document: &TuneDocument, raced: &Raced) {
         writeln!(text, "  not beaten in sensitivity, specificity and cost: {}", pareto.join(", "));
     for at in &raced.too_dear {
         let _ = writeln!(text, "  {} costs too much and was not asked", name(*at));
+    }
+}
+
+/// The answer with whom it is about. What was tested without a winner of the race over all papers is not one
+/// candidate, and what it improved is nobody's to use.
+fn of_whom(answer: &str, winner: Option<&str>, tested: bool) -> String {
+    match (winner, tested) {
+        (Some(name), _) => format!("{answer}: {name}"),
+        (None, true) => {
+            format!("{answer}, of what races without a paper chose; the baseline stays")
+        }
+        (None, false) => answer.to_owned(),
     }
 }
 
@@ -178,7 +218,7 @@ pub(crate) fn summary(document: &TuneDocument) -> String {
         }
     }
     if let Some(test) = &document.test {
-        let _ = writeln!(text, "\ntest: {} papers", test.papers);
+        let _ = writeln!(text, "\ntest: {}", counted(test.papers, "paper", "papers"));
         text.push_str(HEAD);
         row(&mut text, "baseline", &test.baseline, "");
         row(&mut text, "winner", &test.winner, "");
@@ -209,12 +249,12 @@ pub(crate) fn summary(document: &TuneDocument) -> String {
     if document.state == TuneState::Complete || spent.judge_calls > 0 {
         let _ = writeln!(
             text,
-            "{} judge calls, {} rank, {} repair, {} proposals; {} verdicts reused; cost {}",
-            spent.judge_calls,
+            "{}, {} rank, {} repair, {}; {} reused; cost {}",
+            counted(spent.judge_calls, "judge call", "judge calls"),
             spent.rank_calls,
             spent.repair_calls,
-            spent.proposer_calls,
-            spent.reused,
+            counted(spent.proposer_calls, "proposal", "proposals"),
+            counted(spent.reused, "verdict", "verdicts"),
             usd(spent.cost_usd)
         );
     }
@@ -222,10 +262,10 @@ pub(crate) fn summary(document: &TuneDocument) -> String {
     if ledger.tunings > 1 {
         let _ = writeln!(
             text,
-            "the ledger has {} tunings on these labels: {} looks at test sets, {} calls, cost {}",
+            "the ledger has {} tunings on these labels: {} at test sets, {}, cost {}",
             ledger.tunings,
-            ledger.looks,
-            ledger.calls,
+            counted(ledger.looks, "look", "looks"),
+            counted(ledger.calls, "call", "calls"),
             usd(ledger.cost_usd)
         );
     }
@@ -234,8 +274,8 @@ pub(crate) fn summary(document: &TuneDocument) -> String {
     }
     if let Some(answer) = &document.answer {
         let winner = document.winner.and_then(|at| document.candidates.get(at));
-        let winner = winner.map_or_else(String::new, |of| format!(": {}", of.name));
-        let _ = writeln!(text, "answer: {answer}{winner}");
+        let winner = winner.map(|of| of.name.as_str());
+        let _ = writeln!(text, "answer: {}", of_whom(answer, winner, document.test.is_some()));
     }
     if let Some(folder) = &document.winning_set {
         let _ = writeln!(text, "use it with --prompt-set {folder}");
@@ -244,4 +284,24 @@ pub(crate) fn summary(document: &TuneDocument) -> String {
         let _ = writeln!(text, "results in {}", document.out);
     }
     sanitize(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_nouns_agree() {
+        assert_eq!(counted(1_usize, "leaf", "leaves"), "1 leaf");
+        assert_eq!(counted(0_u64, "leaf", "leaves"), "0 leaves");
+        assert_eq!(counted(2_u64, "look", "looks"), "2 looks");
+    }
+
+    #[test]
+    fn an_improvement_that_nobody_can_use_is_told_as_one() {
+        assert_eq!(of_whom("improved", Some("strict"), true), "improved: strict");
+        assert_eq!(of_whom("not shown", None, false), "not shown");
+        let nobodys = of_whom("improved on these papers", None, true);
+        assert!(nobodys.ends_with("; the baseline stays"), "{nobodys}");
+    }
 }

@@ -16,7 +16,7 @@ use tribunal_tune::{
 use super::{Tune, text};
 use crate::{
     progress::note,
-    tune::bench::{Bench, Judged},
+    tune::{bench::Bench, drafts::Judged, text::counted},
 };
 
 /// Simulated tunings behind an announced power.
@@ -108,8 +108,12 @@ impl Tune<'_> {
             self.document.power = Some(simulated);
             self.document.power_before = Some(simulated);
         }
-        self.tell(text::plan(&self.document));
-        self.refuse_unseen()
+        let refused = self.refuse_unseen();
+        // A plan that is not refused stands on standard output.
+        if !self.args.plan || refused.is_err() {
+            self.tell(text::plan(&self.document));
+        }
+        refused
     }
 
     /// Says the same again with what the baseline's repeats have shown.
@@ -151,10 +155,10 @@ impl Tune<'_> {
             let least = visible.smallest_effect.unwrap_or(1.0);
             ensure!(
                 effect >= least,
-                "an improvement of {:.1} points cannot be seen: {} test leaves show {:.1} points at best. \
-                 Label more leaves, want more, or go on with --force",
+                "an improvement of {:.1} points cannot be seen reliably: on {} the test shows {:.1} points \
+                 8 times of 10, and less more seldom. Label more leaves, want more, or go on with --force",
                 effect * 100.0,
-                visible.leaves,
+                counted(visible.leaves, "leaf", "leaves"),
                 least * 100.0
             );
         }

@@ -18,9 +18,11 @@ use crate::tune::{
 
 /// What is told of the candidates, in their order.
 pub(super) fn candidates(bench: &Bench<'_>) -> Vec<CandidateDocument> {
+    let recorded = bench.recorded();
     let of = bench.judged.iter().map(|of| {
         let names = bench.labelled.iter().map(|labelled| labelled.name.clone());
-        let runs = names.zip(&of.runs).map(|(name, benched)| (name, benched.run.to_string()));
+        let runs = names.zip(&of.runs).filter(|(_, benched)| recorded.contains(&benched.run));
+        let runs = runs.map(|(name, benched)| (name, benched.run.to_string()));
         CandidateDocument {
             usd_a_leaf: of.usd_a_leaf,
             runs: runs.collect(),
@@ -59,12 +61,17 @@ impl Tune<'_> {
             Some(Ended::Budget) => (
                 TuneState::Incomplete,
                 Some(
-                    "the budget does not hold what is left to ask; a larger one goes on".to_owned(),
+                    "the budget does not hold what is left to ask; a larger one, or --budget none, \
+                     goes on"
+                        .to_owned(),
                 ),
             ),
             Some(Ended::Unanswered(leaves)) => (
                 TuneState::Incomplete,
-                Some(format!("{leaves} questions have no answer: the judge's calls failed")),
+                Some(match leaves {
+                    1 => "1 question has no answer: the judge's calls failed".to_owned(),
+                    _ => format!("{leaves} questions have no answer: the judge's calls failed"),
+                }),
             ),
             Some(Ended::Stopped) => (TuneState::Interrupted, Some("it was stopped".to_owned())),
             Some(Ended::Refused(why)) => (TuneState::Paused, Some(why.clone())),

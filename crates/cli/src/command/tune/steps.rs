@@ -11,9 +11,10 @@ use super::Tune;
 use crate::{
     progress::note,
     tune::{
-        bench::{Bench, Ended, Judged},
+        bench::{Bench, Ended},
         ledger::{Entry, Ledger},
         proposals::Proposals,
+        text::counted,
     },
 };
 
@@ -37,13 +38,13 @@ impl Tune<'_> {
         self.record(bench, ledger, &[], false).await?;
         if self.args.repeats > 1 {
             let repeated = bench.judged[0].candidate.repeated(self.args.repeats);
-            let (repeated, _) = Judged::prepare(repeated, bench.labelled, bench.store).await?;
+            let (repeated, _) = bench.stores.draft(repeated, bench.labelled).await?;
             bench.repeated = Some(repeated);
             let leaves = self.repeated_leaves();
             self.say(&format!(
-                "noise floor: the baseline {} times on {} leaves",
+                "noise floor: the baseline {} times on {}",
                 self.args.repeats,
-                leaves.len()
+                counted(leaves.len(), "leaf", "leaves")
             ));
             let votes = match bench.repeat(&leaves).await? {
                 Ok(votes) => votes,
@@ -73,7 +74,8 @@ impl Tune<'_> {
             match tuning.races(&self.table) {
                 Step::Done(races) => break races,
                 Step::Ask(wanted) => {
-                    self.say(&format!("race: {} questions", wanted.len()));
+                    let questions = counted(wanted.len(), "question", "questions");
+                    self.say(&format!("race: {questions}"));
                     if let Some(ended) = bench.ask(&wanted, &mut self.table).await? {
                         return Ok(Some(ended));
                     }
@@ -87,18 +89,32 @@ impl Tune<'_> {
         self.document.races = Some(races.clone());
         if !any {
             self.document.answer = Some("not shown".to_owned());
+            self.document.notes.push(match self.document.winner {
+                None => "no candidate within the limits ended a race above the baseline on the same \
+                     leaves: the test set stays sealed"
+                    .to_owned(),
+                Some(winner) => format!(
+                    "over all papers {} ended above the baseline, but no candidate did without one of \
+                     them: there is nothing to test, and the test set stays sealed",
+                    bench.judged[winner].candidate.document.name
+                ),
+            });
+            return Ok(None);
+        }
+        if self.document.winner.is_none() {
             self.document.notes.push(
-                "no candidate looked better than the baseline: the test set stays sealed"
+                "the test is of what the races without a paper chose; the race over all papers chose no \
+                 candidate, so that there is none to use"
                     .to_owned(),
             );
-            return Ok(None);
         }
         self.look(&comparison, ledger)?;
         let test = loop {
             match tuning.test(&races, &self.table) {
                 Step::Done(test) => break test,
                 Step::Ask(wanted) => {
-                    self.say(&format!("test: {} questions", wanted.len()));
+                    let questions = counted(wanted.len(), "question", "questions");
+                    self.say(&format!("test: {questions}"));
                     if let Some(ended) = bench.ask(&wanted, &mut self.table).await? {
                         return Ok(Some(ended));
                     }
@@ -127,10 +143,11 @@ impl Tune<'_> {
         if !same {
             if others > 0 && !self.args.burn_test {
                 bail!(
-                    "the test set {} was looked at {others} times for other comparisons: what it says \
-                     now is no longer of leaves that nothing was chosen by. --burn-test looks all the \
-                     same; the ledger in {} counts it",
+                    "the test set {} was looked at {} for other comparisons: what it says now is no \
+                     longer of leaves that nothing was chosen by. --burn-test looks all the same; the \
+                     ledger in {} counts it",
                     &seal[..12],
+                    counted(others, "time", "times"),
                     self.out.display()
                 );
             }
