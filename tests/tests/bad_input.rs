@@ -6,7 +6,7 @@ use std::{
     process::Output,
 };
 
-use tribunal_e2e::{Running, SimProcess, Workspace, assert_exit, describe, run, skip};
+use tribunal_e2e::{Running, SimProcess, Workspace, assert_exit, describe, document, run, skip};
 
 /// Makes a store, and asks nobody.
 const SUBMIT: [&str; 5] = ["submit", "--rubric", "rubric.json", "--submission", "submission"];
@@ -69,6 +69,14 @@ fn a_paper_that_is_no_text() {
     let workspace = Workspace::generated(20);
     fs::write(workspace.file("paper.pdf"), b"%PDF-1.7\n\xff\xfe\xfd").expect("written");
     assert_not_graded(&workspace, &["--paper", "paper.pdf"], &["paper.pdf", "UTF-8", "Markdown"]);
+}
+
+#[test]
+fn a_paper_that_may_never_end() {
+    let workspace = Workspace::generated(20);
+    for flag in ["--paper", "--addendum", "--judge-addendum"] {
+        assert_not_graded(&workspace, &[flag, "/dev/zero"], &["/dev/zero", "64 MiB", flag]);
+    }
 }
 
 #[test]
@@ -150,6 +158,27 @@ fn a_store_from_a_newer_version() {
     assert_not_graded(&workspace, &[], &says);
     assert_refused(&workspace, &workspace.run(&["status"]), &says);
     assert!(before == fs::read(&path).expect("a store"), "it was left alone");
+}
+
+/// A check that finds something has not failed: it says what, and what to do.
+#[test]
+fn a_store_that_is_damaged() {
+    let workspace = Workspace::generated(20);
+    assert_exit(&workspace.run(&SUBMIT), 0);
+    assert_exit(&workspace.run(&["store", "check"]), 0);
+    let store = workspace.file(".tribunal/store.db");
+    let file = fs::OpenOptions::new().write(true).open(store).expect("a store");
+    let length = file.metadata().expect("an open file").len();
+    file.set_len(length / 2).expect("cut");
+    drop(file);
+    let check = workspace.run(&["store", "check", "--json"]);
+    assert_exit(&check, 1);
+    let problems = document(&check)["problems"].to_string();
+    assert!(problems.contains("store.db is damaged"), "{problems}");
+    let check = workspace.run(&["store", "check"]);
+    assert_exit(&check, 1);
+    assert!(describe(&check).contains("restore the store from a backup"), "{}", describe(&check));
+    assert_refused(&workspace, &workspace.run(&["status"]), &["store.db is damaged", "backup"]);
 }
 
 #[test]

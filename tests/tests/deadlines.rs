@@ -66,11 +66,23 @@ fn a_command_past_its_deadline_begins_no_leaf_and_can_be_given_again() {
     let graded = number(&first, "/outcomes/graded");
     assert!(graded < LEAVES, "two calls at a time of 200 ms are not done in a second");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("the deadline of 1 s has come"), "{said}");
+    let why = "the deadline of 1 s has come: no further leaf is begun";
+    assert!(said.contains(why) && !said.contains("again to stop"), "{said}");
     let status = workspace.status();
     assert_eq!((number(&status, "/leased"), number(&status, "/pending")), (0, LEAVES - graded));
     let output = workspace.run_grade(&sim.base_url, &["--deadline", "1h"]);
     assert_exit(&output, 0);
     assert_eq!(sim.stat("answered"), LEAVES, "nothing is asked twice");
     assert_exit(&workspace.run_grade(&sim.base_url, &["--deadline", "90"]), 2);
+}
+
+#[test]
+fn a_worker_past_its_deadline_says_so() {
+    let workspace = Workspace::empty();
+    let output = workspace.run(&["work", "--json", "--deadline", "1s"]);
+    assert_exit(&output, 0);
+    let did = document(&output);
+    assert_eq!((&did["ended"], number(&did, "/done")), (&"deadline".into(), 0), "{did:#}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("the deadline of 1 s has come"), "{said}");
 }

@@ -1,5 +1,7 @@
 //! What a worker tells Prometheus, and whoever asks if it is well.
 
+use std::fs;
+
 use reqwest::blocking::Client;
 use tribunal_e2e::{
     PATIENCE, PostgresServer, Running, SimProcess, Workspace, assert_exit, wait_until,
@@ -87,7 +89,6 @@ fn a_worker_counts_what_it_does() {
         ("tribunal_limiter_waiting", 0.0),
         ("tribunal_leases_lost_total", 0.0),
         ("tribunal_store_up", 1.0),
-        ("tribunal_runs{state=\"active\"}", 1.0),
     ] {
         assert_eq!(pages.sample(name), Some(value), "{name}");
     }
@@ -96,6 +97,17 @@ fn a_worker_counts_what_it_does() {
         pages.sample("tribunal_tasks{state=\"done\"}") == Some(LEAVES as f64)
     });
     assert_eq!(pages.sample("tribunal_tasks{state=\"pending\"}"), Some(0.0));
+    // As `tribunal status` has it: what the store records of the run is `active` still.
+    for (state, count) in [
+        ("active", 0.0),
+        ("paused", 0.0),
+        ("cancelled", 0.0),
+        ("complete", 1.0),
+        ("incomplete", 0.0),
+    ] {
+        let name = format!("tribunal_runs{{state=\"{state}\"}}");
+        assert_eq!(pages.sample(&name), Some(count), "{name}");
+    }
     assert_eq!(pages.get("/healthz").0, 200);
     assert_eq!(pages.get("/readyz").0, 200);
     worker.terminate();
@@ -138,4 +150,35 @@ fn a_process_whose_store_is_away_is_not_ready() {
     wait_until("it is ready again", || pages.get("/readyz").0 == 200);
     serving.terminate();
     assert_exit(&serving.finish(), 0);
+}
+
+/// A file that was removed answers for as long as a process holds it, and what is written is lost.
+#[test]
+fn a_process_whose_file_is_gone_is_not_ready() {
+    let workspace = Workspace::empty();
+    assert_exit(&workspace.run(&["store", "init"]), 0);
+    let (file, aside) = (workspace.file(".tribunal/store.db"), workspace.file("aside.db"));
+    let args = ["serve", "--addr", "127.0.0.1:0", "--metrics-addr", "127.0.0.1:0"];
+    let serving = Running::start(workspace.command(&args));
+    let pages = Pages::of(&serving);
+    wait_until("it is ready", || pages.get("/readyz").0 == 200);
+    assert_eq!(pages.sample("tribunal_store_up"), Some(1.0));
+    fs::rename(&file, &aside).expect("moved away");
+    let (status, why) = pages.get("/readyz");
+    assert!(status == 503 && why.contains("removed"), "{status}: {why}");
+    assert_eq!(pages.sample("tribunal_store_up"), Some(0.0));
+    assert_eq!(pages.get("/healthz").0, 200, "it lives");
+    fs::write(&file, "another file").expect("written");
+    let (status, why) = pages.get("/readyz");
+    assert!(status == 503 && why.contains("replaced"), "{status}: {why}");
+    fs::rename(&aside, &file).expect("moved back");
+    assert_eq!(pages.get("/readyz").0, 200);
+    drop(serving);
+
+    let worker = work(&workspace);
+    let pages = Pages::of(&worker);
+    wait_until("it is ready", || pages.get("/readyz").0 == 200);
+    fs::remove_file(&file).expect("removed");
+    let (status, why) = pages.get("/readyz");
+    assert!(status == 503 && why.contains("removed"), "{status}: {why}");
 }

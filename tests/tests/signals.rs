@@ -116,7 +116,7 @@ fn after_the_grace_period_the_rest_is_given_back() {
 fn a_worker_that_waits_for_work_ends_on_a_signal() {
     let (workspace, sim) = (Workspace::generated(LEAVES as usize), SimProcess::start(&[]));
     assert_exit(&workspace.run_grade(&sim.base_url, &[]), 0);
-    let mut running = Running::start(workspace.command(&["work"]));
+    let mut running = Running::start(workspace.command(&["work", "--json"]));
     let locks = || {
         let folder = std::fs::read_dir(workspace.file(".tribunal/store.db.workers"));
         let names = folder.expect("a folder").map(|entry| entry.expect("an entry").file_name());
@@ -124,6 +124,9 @@ fn a_worker_that_waits_for_work_ends_on_a_signal() {
     };
     wait_until("the worker has joined", || locks() == 1 || running.has_ended());
     running.terminate();
-    assert_exit(&running.finish(), 143);
+    let output = running.finish();
+    assert_exit(&output, 143);
+    let did = document(&output);
+    assert_eq!((&did["ended"], number(&did, "/done")), (&"interrupted".into(), 0));
     assert_eq!(locks(), 0, "it left in order");
 }

@@ -5,7 +5,7 @@ use std::process::Output;
 
 use serde_json::Value;
 use tribunal_e2e::{
-    Running, SimProcess, Workspace, assert_exit, describe, document, number, wait_until,
+    Running, SimProcess, Workspace, assert_exit, describe, document, number, sum, wait_until,
 };
 
 const LEAVES: usize = 40;
@@ -248,15 +248,72 @@ fn a_run_has_a_weight_and_a_priority_and_can_be_pruned() {
     assert_eq!(number(&workspace.status(), "/pending"), LEAVES as u64);
 }
 
+/// Age alone does not say that nobody wants the rest.
+#[test]
+fn an_old_run_with_leaves_to_grade_is_pruned_by_its_name_alone() {
+    let sim = SimProcess::start(&[]);
+    let workspace = Workspace::generated(LEAVES);
+    let run = submit(&workspace, &sim);
+    control(&workspace, "pause", &run);
+    let by_age = || {
+        let output = workspace.run(&["store", "prune", "--older-than", "0", "--json"]);
+        assert_exit(&output, 0);
+        (document(&output)["runs"].clone(), describe(&output))
+    };
+    let (gone, said) = by_age();
+    assert_eq!(gone, Value::Array(Vec::new()));
+    assert!(said.contains(&format!("run {run} stays: {LEAVES} of its leaves")), "{said}");
+    assert_eq!(number(&workspace.status(), "/pending"), LEAVES as u64);
+    control(&workspace, "cancel", &run);
+    assert_eq!(by_age().0[0]["run"], run);
+
+    assert_eq!(submit(&workspace, &sim), run);
+    assert_exit(&work(&workspace, &[]), 0);
+    assert_eq!(by_age().0[0]["run"], run, "it is complete");
+    assert_eq!(submit(&workspace, &sim), run);
+    let named = workspace.run(&["store", "prune", &run, "--json"]);
+    assert_exit(&named, 0);
+    assert_eq!(document(&named)["runs"][0]["run"], run);
+}
+
+#[test]
+fn a_worker_says_in_one_document_what_it_did() {
+    let (workspace, sim) = (Workspace::generated(LEAVES), SimProcess::start(&[]));
+    let run = submit(&workspace, &sim);
+    let output = work(&workspace, &["--json"]);
+    assert_exit(&output, 0);
+    let did = document(&output);
+    assert_eq!((&did["schema"], &did["ended"]), (&"tribunal.work/1".into(), &"empty".into()));
+    assert_eq!(did["simulated"], true);
+    for of in [&did, &did["runs"][0]] {
+        assert_eq!((number(of, "/done"), number(of, "/dead")), (LEAVES as u64, 0), "{did:#}");
+        assert_eq!(sum(&of["ungraded"]), 0);
+    }
+    assert_eq!((&did["runs"][0]["run"], &did["runs"][0]["simulated"]), (&run.into(), &true.into()));
+    assert_eq!(number(&did, "/calls/judge"), sim.requests());
+    assert!(number(&did, "/tokens/input") > 0 && did["cost_usd"].is_f64(), "{did:#}");
+    assert!(did["wall_s"].as_f64() > Some(0.0));
+    let again = work(&workspace, &["--json"]);
+    assert_exit(&again, 0);
+    let again = document(&again);
+    assert_eq!((number(&again, "/done"), &again["runs"]), (0, &Value::Array(Vec::new())));
+    assert_exit(&workspace.run(&["schema", "work"]), 0);
+}
+
 #[test]
 fn a_finished_run_cannot_be_paused_or_cancelled() {
     let sim = SimProcess::start(&[]);
     let workspace = Workspace::generated(LEAVES);
     let run = submit(&workspace, &sim);
     assert_exit(&work(&workspace, &[]), 0);
-    for command in ["pause", "cancel"] {
-        assert_eq!(control(&workspace, command, &run)["state"], "active");
+    for command in ["pause", "cancel", "resume", "retry"] {
+        assert_eq!(control(&workspace, command, &run)["state"], "complete");
         assert_eq!(workspace.status()["state"], "complete");
+        let output = workspace.run(&[command, &run]);
+        assert_exit(&output, 0);
+        let said = describe(&output);
+        assert!(said.contains(&format!("run {run} is complete")), "{said}");
+        assert!(said.contains(&format!("nothing left to {command}")), "{said}");
     }
     // A run begun anew and cancelled is not the one that the plain command goes on with.
     let judge = ["--base-url", &sim.base_url, "--model", "tribunal-sim"];

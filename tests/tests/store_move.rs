@@ -118,3 +118,16 @@ fn a_store_in_work_stays_where_it_is() {
     }
     assert!(!workspace.file("none.db").exists(), "looking makes none");
 }
+
+#[test]
+fn a_refused_move_leaves_nothing_behind() {
+    let sim = SimProcess::start(&["--latency-ms", "600000"]);
+    let workspace = Workspace::generated(LEAVES as usize);
+    submit(&workspace, &sim, &[]);
+    let _worker = Running::start(workspace.command(&["work", "--quiet"]));
+    wait_until("it asks", || sim.requests() > 0);
+    let refused = workspace.run(&["store", "move", FILE, "sqlite:new/copy.db"]);
+    assert_exit(&refused, 2);
+    assert!(describe(&refused).contains("stop its workers"), "{}", describe(&refused));
+    assert!(!workspace.file("new").exists(), "neither a store nor its folder");
+}

@@ -22,7 +22,7 @@ fn drains_one_of_two(workspace: &Workspace, config: &str) {
     let judge = ["--base-url", &sim.base_url, "--model", "tribunal-sim"];
     assert_exit(&workspace.run(&[&submit[..], &judge[..]].concat()), 0);
     let work = || {
-        let args = ["work", "--quiet", "--concurrency", "2"];
+        let args = ["work", "--quiet", "--json", "--concurrency", "2"];
         Running::start(workspace.command(&args))
     };
     let drained = work();
@@ -46,6 +46,8 @@ fn drains_one_of_two(workspace: &Workspace, config: &str) {
     assert_eq!(document(&told)["worker"], id);
     let ended = drained.finish();
     assert_exit(&ended, 0);
+    let did = document(&ended);
+    assert_eq!(did["ended"], "drained");
     let left = workers(workspace);
     assert_eq!(left.len(), 1, "who has ended is not listed: {left:?}");
     assert_ne!(left[0]["worker"], id);

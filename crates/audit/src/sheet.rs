@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use rand::{Rng, SeedableRng, rngs::Xoshiro256PlusPlus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     metric::label::inclusion,
@@ -69,6 +70,12 @@ const COLUMNS: [&str; 9] = [
     "human",
     "explanation",
 ];
+
+/// The column that may be left out.
+const OPTIONAL: &str = "explanation";
+
+/// Characters of a wrong value that are shown.
+const SHOWN: usize = 40;
 
 /// The chance that the first judge errs on each leaf: from labels of its category and verdict where
 /// there are some, else from the judge's own confidence.
@@ -152,28 +159,100 @@ impl Sheet {
     ///
     /// # Errors
     ///
-    /// [`PairError::Table`]: it is neither, or a value is of the wrong type.
+    /// [`PairError::Table`]: it is neither, a value is of the wrong type, or one is missing. Says which
+    /// entry, by its line or its place in the list, and what is expected.
     pub fn read(file: &str, bytes: &[u8]) -> Result<Vec<Row>, PairError> {
         let failed = |row: Option<u64>, message: String| PairError::Table {
             file: file.to_owned(),
             row,
             message,
         };
-        if bytes.trim_ascii_start().starts_with(b"{") {
-            let sheet: Sheet = serde_json::from_slice(bytes)
+        if matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'[')) {
+            let sheet: Value = serde_json::from_slice(bytes)
                 .map_err(|error| failed(Some(error.line() as u64), error.to_string()))?;
-            return Ok(sheet.leaves);
+            let leaves = sheet.get("leaves").and_then(Value::as_array).ok_or_else(|| {
+                let wanted =
+                    "no list `leaves`; expected a sheet as `tribunal audit --next` wrote it";
+                failed(None, wanted.to_owned())
+            })?;
+            let row = |(at, entry): (usize, &Value)| {
+                json_row(entry).map_err(|wrong| failed(None, format!("leaves[{at}]: {wrong}")))
+            };
+            return leaves.iter().enumerate().map(row).collect();
         }
         let mut reader = csv::Reader::from_reader(bytes);
+        let header = reader.headers().map_err(|error| failed(Some(1), error.to_string()))?.clone();
+        let is_there =
+            |column: &str| column == OPTIONAL || header.iter().any(|name| name == column);
+        if let Some(column) = COLUMNS.into_iter().find(|column| !is_there(column)) {
+            let message = format!("no column `{column}`; expected {}", COLUMNS.join(", "));
+            return Err(failed(Some(1), message));
+        }
         reader
             .deserialize()
             .map(|row| {
                 row.map_err(|error: csv::Error| {
-                    failed(error.position().map(csv::Position::line), error.to_string())
+                    failed(error.position().map(csv::Position::line), cell(&error, &header))
                 })
             })
             .collect()
     }
+}
+
+/// What a field of an entry is to hold.
+fn expected(field: &str) -> &'static str {
+    match field {
+        "index" => "the leaf's number, from 0",
+        "weight" => "the leaf's share of the root, a number",
+        "pi" => "the probability of its draw, a number",
+        "human" => "the text 0, 1, pass or fail, or an empty one where nobody has looked",
+        _ => "text",
+    }
+}
+
+/// What is wrong with a cell.
+fn cell(error: &csv::Error, header: &csv::StringRecord) -> String {
+    let csv::ErrorKind::Deserialize { err, .. } = error.kind() else { return error.to_string() };
+    let column = err.field().and_then(|at| header.get(usize::try_from(at).ok()?));
+    match column {
+        Some(column) => format!("`{column}`: {}; expected {}", err.kind(), expected(column)),
+        None => err.to_string(),
+    }
+}
+
+/// An entry of a sheet as JSON.
+fn json_row(entry: &Value) -> Result<Row, String> {
+    let wrong = |field: &str| {
+        let expected = expected(field);
+        match entry.get(field) {
+            Some(found) => {
+                let found: String = found.to_string().chars().take(SHOWN).collect();
+                format!("`{field}` is {found}; expected {expected}")
+            }
+            None => format!("`{field}` is missing; expected {expected}"),
+        }
+    };
+    let text = |field: &str| {
+        let text = entry.get(field).and_then(Value::as_str);
+        text.map(str::to_owned).ok_or_else(|| wrong(field))
+    };
+    let number = |field: &str| entry.get(field).and_then(Value::as_f64).ok_or_else(|| wrong(field));
+    let index = entry.get("index").and_then(Value::as_u64);
+    let index = index.and_then(|index| u32::try_from(index).ok());
+    Ok(Row {
+        submission: text("submission")?,
+        index: index.ok_or_else(|| wrong("index"))?,
+        id: text("id")?,
+        category: text("category")?,
+        weight: number("weight")?,
+        pi: number("pi")?,
+        requirements: text("requirements")?,
+        human: text("human")?,
+        explanation: match entry.get(OPTIONAL) {
+            Some(_) => text(OPTIONAL)?,
+            None => String::new(),
+        },
+    })
 }
 
 /// Gives the leaves the labels of these rows, with their probabilities; returns how many.
@@ -183,12 +262,13 @@ impl Sheet {
 ///
 /// # Errors
 ///
-/// [`PairError::Table`]: a row is of no leaf, or holds no verdict or probability.
+/// [`PairError::Table`]: a row is of no leaf, or holds no verdict or probability. Says which one by its
+/// number and its leaf: a criterion of several lines makes lines say nothing.
 pub fn label(paired: &mut Paired, file: &str, rows: &[Row]) -> Result<usize, PairError> {
-    let failed = |at: usize, message: String| PairError::Table {
-        file: file.to_owned(),
-        row: Some(at as u64 + 2),
-        message,
+    let failed = |at: usize, message: String| {
+        let Row { submission, index, id, .. } = &rows[at];
+        let message = format!("entry {}, leaf #{index} {id} of {submission}: {message}", at + 1);
+        PairError::Table { file: file.to_owned(), row: None, message }
     };
     let places: HashMap<(String, u32), usize> = paired
         .leaves
@@ -202,17 +282,19 @@ pub fn label(paired: &mut Paired, file: &str, rows: &[Row]) -> Result<usize, Pai
         let place = places.get(&(row.submission.clone(), row.index));
         let place = place.copied().filter(|place| paired.leaves[*place].id == row.id);
         let place = place.ok_or_else(|| {
-            let Row { submission, index, id, .. } = row;
             failed(
                 at,
-                format!("{submission} has no leaf #{index} {id}; is this the judge's sheet?"),
+                "the judge's work has no leaf like this; is it that judge's sheet?".to_owned(),
             )
         })?;
         if !(row.pi > 0.0 && row.pi <= 1.0) {
-            return Err(failed(at, format!("pi is {}: a probability above 0", row.pi)));
+            let wrong = format!("`pi` is {}; expected a probability above 0", row.pi);
+            return Err(failed(at, wrong));
         }
         let score = verdict(row.human.trim()).ok_or_else(|| {
-            failed(at, format!("`{}` is no grade: 0, 1, pass or fail", row.human))
+            let wrong =
+                format!("`human`: `{}` is no grade; expected 0, 1, pass or fail", row.human);
+            failed(at, wrong)
         })?;
         if score.is_some() {
             let explanation = row.explanation.clone();

@@ -162,7 +162,8 @@ pub(crate) struct PoolArgs {
     pub(crate) concurrency: Option<u32>,
     #[command(flatten)]
     pub(crate) rates: RateArgs,
-    /// Begin no further leaf after this long, such as 90m or 8h; the same command goes on later
+    /// Begin no further leaf after this long, such as 90m or 8h; the same command goes on later. `grade`
+    /// and `batch` exit 3 where leaves are left
     #[arg(long, value_name = "TIME", value_parser = deadline)]
     pub(crate) deadline: Option<i64>,
     /// No progress on standard error

@@ -292,7 +292,7 @@ pub(crate) async fn work(
         let progress = Arc::clone(progress);
         tokio::spawn(async move {
             tokio::time::sleep(deadline).await;
-            progress.say(&format!("the deadline of {} s has come", deadline.as_secs()));
+            progress.pass_deadline(deadline);
             drain.cancel();
         })
     });

@@ -14,6 +14,7 @@ mod engine;
 mod estimate;
 mod exhibits;
 mod exit;
+mod input;
 mod leaf;
 mod log;
 mod metrics;
@@ -23,6 +24,8 @@ mod output;
 mod panel;
 mod prepare;
 mod progress;
+mod run_state;
+mod tally;
 mod trees;
 mod tune;
 

@@ -15,11 +15,12 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::{net::TcpListener, sync::Mutex};
 use tokio_util::sync::CancellationToken;
+use tribunal_collector::without_canaries;
 use tribunal_core::event::Event;
 use tribunal_store::{Store, StoreError};
 use tribunal_worker::EventSink;
 
-use crate::progress::note;
+use crate::{progress::note, run_state};
 
 /// How long a count of the queue is shown again: a scrape is cheap, however many scrape.
 const COUNTED_FOR: Duration = Duration::from_secs(5);
@@ -73,7 +74,7 @@ pub(crate) async fn serve(
 
 async fn page(State(monitor): State<Arc<Monitor>>) -> String {
     // A store that is away shows in its own metric; the others are still worth having.
-    let answered = tokio::time::timeout(READY_WITHIN, monitor.count()).await;
+    let answered = tokio::time::timeout(READY_WITHIN, monitor.look()).await;
     gauge!("tribunal_store_up").set(if matches!(answered, Ok(Ok(()))) { 1.0 } else { 0.0 });
     monitor.handle.run_upkeep();
     monitor.handle.render()
@@ -84,8 +85,8 @@ async fn ready(State(monitor): State<Arc<Monitor>>) -> (StatusCode, String) {
     if monitor.drain.is_cancelled() {
         return no("it takes nothing more".to_owned());
     }
-    match tokio::time::timeout(READY_WITHIN, monitor.store.key()).await {
-        Ok(Ok(_)) => (StatusCode::OK, "ready\n".to_owned()),
+    match tokio::time::timeout(READY_WITHIN, monitor.store.ready()).await {
+        Ok(Ok(())) => (StatusCode::OK, "ready\n".to_owned()),
         Ok(Err(error)) => no(error.to_string()),
         Err(_) => no(format!("the store did not answer within {} s", READY_WITHIN.as_secs())),
     }
@@ -94,25 +95,34 @@ async fn ready(State(monitor): State<Arc<Monitor>>) -> (StatusCode, String) {
 // === impl Monitor ===
 
 impl Monitor {
+    /// Asks whether the store is there, and counts what is in it.
+    async fn look(&self) -> Result<(), StoreError> {
+        self.store.ready().await?;
+        self.count().await
+    }
+
     /// Counts what is in the queue, unless that was done a moment ago.
     async fn count(&self) -> Result<(), StoreError> {
         let mut counted = self.counted.lock().await;
         if counted.is_some_and(|at| at.elapsed() < COUNTED_FOR) {
             return Ok(());
         }
-        let (mut depths, mut runs) = ([0_u64; 6], [0_u64; 3]);
+        let (mut depths, mut runs) = ([0_u64; 6], run_state::ALL.map(|word| (word, 0_u64)));
         for record in self.store.runs().await? {
             let of = self.store.progress(&record.run.id).await?;
             let counts =
                 [of.pending - of.posted, of.posted, of.leased, of.done, of.dead, of.cancelled];
             depths.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
-            runs[record.state as usize] += 1;
+            let leaves = without_canaries(of, &*self.store, &record.run.id).await?;
+            let word = run_state::word(record.state, &leaves);
+            let same = runs.iter_mut().filter(|(known, _)| *known == word);
+            same.for_each(|(_, count)| *count += 1);
         }
         let states = ["pending", "posted", "leased", "done", "dead", "cancelled"];
         for (state, depth) in states.into_iter().zip(depths) {
             gauge!("tribunal_tasks", "state" => state).set(depth as f64);
         }
-        for (state, count) in ["active", "paused", "cancelled"].into_iter().zip(runs) {
+        for (state, count) in runs {
             gauge!("tribunal_runs", "state" => state).set(count as f64);
         }
         *counted = Some(Instant::now());

@@ -15,7 +15,6 @@ pub(crate) mod tasks;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::Path,
     sync::{Arc, OnceLock},
 };
@@ -42,6 +41,7 @@ use crate::{
     budget::BudgetArgs,
     config::{Config, judge::ResolvedJudge},
     estimate::Estimate,
+    input,
     panel::{Escalation, Panel},
 };
 
@@ -414,7 +414,7 @@ fn read(noun: &str, flag: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
     if path.is_dir() {
         bail!("the {noun} {} is a folder, not a file. Check {flag}", path.display());
     }
-    fs::read(path)
+    input::read(path)
         .with_context(|| format!("the {noun} {} cannot be read. Check {flag}", path.display()))
 }
 

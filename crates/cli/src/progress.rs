@@ -14,6 +14,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tribunal_core::{FailureClass, Prices, Usage, Via, canary, event::Event};
 use tribunal_worker::EventSink;
 
+use crate::tally::Tally;
+
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
@@ -31,6 +33,7 @@ pub(crate) fn bars() -> &'static MultiProgress {
 /// Counts and shows the progress of one command.
 pub(crate) struct Progress {
     state: Mutex<State>,
+    tally: Mutex<Tally>,
     bar: Option<ProgressBar>,
     lines: bool,
     prices: Option<Prices>,
@@ -50,6 +53,8 @@ struct State {
     in_flight: u64,
     rejected: u64,
     paused: bool,
+    /// The command's deadline, once it has come.
+    past: Option<Duration>,
     /// Endpoints that get no calls.
     down: BTreeSet<String>,
     failures: BTreeMap<FailureClass, u64>,
@@ -74,6 +79,7 @@ impl Progress {
         let state = State { leaves, before, ..State::default() };
         Self {
             state: Mutex::new(state),
+            tally: Mutex::default(),
             bar,
             lines: !terminal && !quiet,
             prices,
@@ -106,11 +112,20 @@ impl Progress {
         }
     }
 
-    /// Says something, unless nothing is to be said.
-    pub(crate) fn say(&self, text: &str) {
-        if self.bar.is_some() || self.lines {
-            note(text);
-        }
+    /// Notes that the command's deadline has come, before the pool is told: it is to be said why
+    /// the pool ends.
+    pub(crate) fn pass_deadline(&self, deadline: Duration) {
+        self.lock().past = Some(deadline);
+    }
+
+    /// Whether the command's deadline has come.
+    pub(crate) fn is_past_deadline(&self) -> bool {
+        self.lock().past.is_some()
+    }
+
+    /// What this command has done until now.
+    pub(crate) fn tally(&self) -> Tally {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn show(&self) {
@@ -133,6 +148,7 @@ impl Progress {
 
 impl EventSink for Progress {
     fn event(&self, event: Event) {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).count(&event);
         let mut said = None;
         let mut state = self.lock();
         match event {
@@ -192,9 +208,16 @@ impl EventSink for Progress {
                 said = was_down.then(|| format!("the endpoint {endpoint} answers again"));
             }
             Event::Draining { in_flight } => {
-                said = Some(format!(
-                    "stopping: {in_flight} leaves in flight may finish; again to stop at once"
-                ));
+                said = Some(match state.past {
+                    Some(deadline) => format!(
+                        "the deadline of {} s has come: no further leaf is begun, and the \
+                         {in_flight} in flight may finish",
+                        deadline.as_secs()
+                    ),
+                    None => format!(
+                        "stopping: {in_flight} leaves in flight may finish; again to stop at once"
+                    ),
+                });
             }
         }
         drop(state);

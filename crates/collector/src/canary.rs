@@ -98,7 +98,19 @@ pub async fn canaries(
 ///
 /// The store's.
 pub async fn progress_of_leaves(store: &dyn Store, run: &RunId) -> Result<Progress, StoreError> {
-    let mut progress = store.progress(run).await?;
+    without_canaries(store.progress(run).await?, store, run).await
+}
+
+/// The same of a run whose tasks are counted already.
+///
+/// # Errors
+///
+/// The store's.
+pub async fn without_canaries(
+    mut progress: Progress,
+    store: &dyn Store,
+    run: &RunId,
+) -> Result<Progress, StoreError> {
     for canary in stored(store, run, PAGE).await? {
         progress.leaves = progress.leaves.saturating_sub(1);
         let reason = match (&canary.verdict, &canary.missing) {

@@ -22,7 +22,7 @@ pub mod text;
 pub mod tree;
 pub mod votes;
 
-pub use canary::{Canaries, CanaryResult, canaries, progress_of_leaves};
+pub use canary::{Canaries, CanaryResult, canaries, progress_of_leaves, without_canaries};
 pub use collect::{CollectError, CollectOptions, Collected, collect};
 pub use document::{CallCounts, GradeDocument, GradeState, OutcomeCounts};
 pub use export::{ExportError, Exported, ExportedFile, check_writable, export, write_file};

@@ -337,7 +337,7 @@ impl ReplyForm {
 
 impl RunState {
     /// The name in the store.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             RunState::Active => "active",
             RunState::Paused => "paused",

@@ -86,6 +86,28 @@ pub enum StoreError {
         /// What it is instead.
         reason: String,
     },
+    /// The file that was opened does not stand under its name any more.
+    #[error(
+        "{store} was {what} while it was open: what this process still writes to it is lost. End the \
+         process, put the file back, then start it again"
+    )]
+    Gone {
+        /// The store.
+        store: String,
+        /// `removed` or `replaced`.
+        what: &'static str,
+    },
+    /// The engine finds its own file damaged.
+    #[error(
+        "{store} is damaged: {reason}. Restore it from a backup, or name another --store and grade \
+         anew"
+    )]
+    Damaged {
+        /// The store.
+        store: String,
+        /// The engine's reason.
+        reason: String,
+    },
     /// The disk is full.
     #[error(
         "the disk that holds {store} is full; nothing acknowledged is lost. Free space, then run \

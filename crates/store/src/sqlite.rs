@@ -68,7 +68,7 @@ pub use open::SqliteOptions;
 use budget::{NewReservation, NewSettlement};
 use lock::WorkerLocks;
 use outcome::{NewFailure, NewRelease};
-use place::beside;
+use place::{Placed, beside};
 use puts::Puts;
 use request::{Answer, ClaimRequest, Request};
 use turn::Turn;
@@ -78,6 +78,7 @@ use writer::Writer;
 pub struct SqliteStore {
     /// What errors call it.
     name: String,
+    placed: Placed,
     clock: Arc<dyn Clock>,
     writer: Writer,
     readers: SqlitePool,
@@ -117,6 +118,7 @@ impl SqliteStore {
         let name = opened.path.display().to_string();
         let turn = Turn::beside(&opened.path).map_err(|e| error::file(&name, &opened.path, &e))?;
         Ok(Self {
+            placed: Placed::of(&opened.path)?,
             locks: Arc::new(WorkerLocks::beside(&opened.path)),
             puts: Puts::beside(&opened.path),
             connect: opened.connect,
@@ -444,6 +446,11 @@ impl Store for SqliteStore {
             Answer::Granted(grant) => Ok(grant.view),
             _ => Err(self.wrong_answer()),
         }
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.placed.check()?;
+        self.key().await.map(drop)
     }
 
     async fn key(&self) -> Result<[u8; 32], StoreError> {

@@ -449,6 +449,12 @@ pub trait Store: Batches + Fleet {
         report: &QuotaReport,
     ) -> Result<QuotaView, StoreError>;
 
+    /// Whether the store answers, and is still the one that was opened: a file that was removed may
+    /// answer for as long as somebody holds it.
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.key().await.map(drop)
+    }
+
     /// 32 random bytes that were made with the store and never change: the key of the nonces
     /// that fence a submission's text.
     async fn key(&self) -> Result<[u8; 32], StoreError>;

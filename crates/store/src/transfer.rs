@@ -167,7 +167,7 @@ const TABLES: [Table; 9] = [
 ///
 /// [`StoreError::InUse`] while leases are held, [`StoreError::Open`] where there is no store to move,
 /// where the other holds something, or where what arrived differs; otherwise as
-/// [`open`](crate::open). The other then holds nothing still.
+/// [`open`](crate::open). The other then holds nothing still, and is not made for a store in use.
 pub async fn move_store(from: &str, to: &str) -> Result<Vec<MovedTable>, StoreError> {
     let (shown, none) = (url::shown_url(from), "there is no store to move".to_owned());
     let source = match url::is_postgres(from) {
@@ -175,14 +175,15 @@ pub async fn move_store(from: &str, to: &str) -> Result<Vec<MovedTable>, StoreEr
         false => sqlite::transfer::existing(url::sqlite_file(from)?).await?,
     };
     let mut source = source.ok_or(StoreError::Open { store: shown, reason: none })?;
-    let mut target = match url::is_postgres(to) {
-        true => postgres::transfer::open(to).await?,
-        false => sqlite::transfer::open(url::sqlite_file(to)?).await?,
-    };
     source.begin_reading().await?;
     if let Some((run, leases)) = source.leased().await? {
         return Err(StoreError::InUse { run, leases: leases.unsigned_abs() });
     }
+    // Only now: what is refused is to leave no empty store behind.
+    let mut target = match url::is_postgres(to) {
+        true => postgres::transfer::open(to).await?,
+        false => sqlite::transfer::open(url::sqlite_file(to)?).await?,
+    };
     target.begin_writing().await?;
     for table in TABLES.iter().take(2) {
         if !target.rows(table, None).await?.is_empty() {

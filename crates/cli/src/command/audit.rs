@@ -23,7 +23,7 @@ use tribunal_audit::{
 use tribunal_collector::TextStyle;
 
 use self::{arguments::Sources, floor::Floors, load::Loaded};
-use crate::{args::StoreArgs, command::Context, exit::Exit, output, progress::note};
+use crate::{args::StoreArgs, command::Context, exit::Exit, input, output, progress::note};
 
 /// Arguments of `tribunal audit`.
 #[derive(Debug, Args)]
@@ -85,7 +85,7 @@ pub(crate) async fn run(args: AuditArgs, context: &Context) -> anyhow::Result<Ex
     let Loaded { mut paired, judges, costs } = loaded;
     for file in &args.labels {
         let shown = file.display().to_string();
-        let bytes = std::fs::read(file).with_context(|| format!("cannot read {shown}"))?;
+        let bytes = input::read(file).with_context(|| format!("cannot read {shown}"))?;
         sheet::label(&mut paired, &shown, &Sheet::read(&shown, &bytes)?)?;
     }
     if let Some(budget) = args.next {
@@ -93,7 +93,7 @@ pub(crate) async fn run(args: AuditArgs, context: &Context) -> anyhow::Result<Ex
     }
     anyhow::ensure!(
         paired.leaves.iter().any(|leaf| leaf.human().score().is_some()),
-        "no leaf has a human's grade: name graded trees with --human, or a filled sheet with --labels"
+        no_label(&args.labels)
     );
     if let Some(save) = &args.save {
         let judge = judges.first().cloned().unwrap_or_default();
@@ -115,6 +115,23 @@ pub(crate) async fn run(args: AuditArgs, context: &Context) -> anyhow::Result<Ex
         note(line);
     }
     Ok(if below.is_empty() { Exit::Complete } else { Exit::FailUnder })
+}
+
+/// What is said where nobody has graded a leaf.
+fn no_label(sheets: &[PathBuf]) -> String {
+    let sheets: Vec<String> = sheets.iter().map(|sheet| sheet.display().to_string()).collect();
+    match sheets.is_empty() {
+        true => {
+            "no leaf has a human's grade: name graded trees with --human, or a filled sheet with \
+                 --labels"
+                .to_owned()
+        }
+        false => format!(
+            "no leaf has a human's grade: `human` is empty in every entry of {}; write 0, 1, pass or \
+             fail there",
+            sheets.join(", ")
+        ),
+    }
 }
 
 /// Writes a labelling sheet and says where.

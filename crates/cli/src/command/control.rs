@@ -5,6 +5,7 @@
 use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
+use tribunal_collector::progress_of_leaves;
 use tribunal_core::{FailureClass, RunId, RunState};
 use tribunal_store::{Store, Weight};
 use tribunal_worker::cancel_batches;
@@ -17,6 +18,7 @@ use crate::{
     exit::Exit,
     output,
     progress::note,
+    run_state,
 };
 
 /// Arguments of `tribunal pause` and `cancel`.
@@ -79,8 +81,9 @@ pub(crate) struct PriorityArgs {
 pub(crate) struct ControlDocument {
     /// The run.
     run: RunId,
-    /// What workers may do with it now.
-    state: RunState,
+    /// How it stands now: `active`, `paused`, `cancelled`, or `complete` or `incomplete` when
+    /// nothing is left to do.
+    state: &'static str,
     /// Leaves put back in the queue, by `retry` or a larger budget.
     requeued: Option<u64>,
     /// Its share against other runs.
@@ -106,7 +109,6 @@ pub(crate) async fn run(
     let progress = store.progress(&run).await?;
     let open = progress.pending + progress.leased;
     if state != RunState::Active && open == 0 && progress.ungraded.is_empty() {
-        note(&format!("run {run} is complete: there is nothing left to {command}"));
         let document = document(&*store, run, None).await?;
         store.close().await?;
         return say(command, document, context);
@@ -197,9 +199,10 @@ async fn document(
     requeued: Option<u64>,
 ) -> anyhow::Result<ControlDocument> {
     let record = store.run(&run).await?;
+    let state = run_state::word(record.state, &progress_of_leaves(store, &run).await?);
     Ok(ControlDocument {
         run,
-        state: record.state,
+        state,
         requeued,
         weight: record.weight.get(),
         priority: record.priority,
@@ -207,6 +210,11 @@ async fn document(
 }
 
 fn say(command: &str, document: ControlDocument, context: &Context) -> anyhow::Result<Exit> {
+    let needs_leaves = matches!(command, "pause" | "resume" | "cancel" | "retry");
+    if needs_leaves && document.state == run_state::COMPLETE {
+        let run = &document.run;
+        note(&format!("run {run} is complete: there is nothing left to {command}"));
+    }
     if context.json {
         output::print_json(command, &document)?;
     } else {

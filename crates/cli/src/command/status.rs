@@ -9,10 +9,12 @@ use comfy_table::{Table, presets::NOTHING};
 use schemars::JsonSchema;
 use serde::Serialize;
 use tribunal_collector::progress_of_leaves;
-use tribunal_core::{RunId, RunState, UngradedReason};
+use tribunal_core::{RunId, UngradedReason};
 use tribunal_store::{Amount, RunRecord, Store};
 
-use crate::{args::StoreArgs, command::Context, config::Config, engine, exit::Exit, output};
+use crate::{
+    args::StoreArgs, command::Context, config::Config, engine, exit::Exit, output, run_state,
+};
 
 /// Time between two looks of `--watch`.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -150,14 +152,7 @@ async fn status(
     let progress = progress_of_leaves(&**store, &record.run.id).await?;
     let totals = store.totals(&record.run.id).await?;
     let open = progress.pending + progress.leased;
-    let missing = progress.ungraded.values().any(|count| *count > 0);
-    // What workers may do with a run matters only where something is left to do.
-    let state = match record.state {
-        RunState::Cancelled if missing || open > 0 => RunState::Cancelled.name(),
-        _ if open == 0 && missing => "incomplete",
-        _ if open == 0 => "complete",
-        state => state.name(),
-    };
+    let state = run_state::word(record.state, &progress);
     let seconds = totals.wall_ms as f64 / 1000.0;
     let leaves_per_s = if seconds > 0.0 { progress.done as f64 / seconds } else { 0.0 };
     let active = state == "active" && leaves_per_s > 0.0;

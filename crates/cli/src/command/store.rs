@@ -9,13 +9,16 @@ use clap::{Args, Subcommand};
 use indicatif::HumanBytes;
 use schemars::JsonSchema;
 use serde::Serialize;
-use tribunal_core::RunId;
+use tribunal_core::{RunId, RunState};
 use tribunal_store::{Clock, MovedTable, RunRecord, Store, StoreError, SystemClock, shown_url};
 
 use crate::{args::StoreArgs, command::Context, engine, exit::Exit, output, progress::note};
 
 /// Verdicts that are read at once.
 const PAGE: usize = 500;
+
+/// What is said of a damaged store.
+const WHAT_TO_DO: &str = "restore the store from a backup, or name another --store and grade anew";
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
@@ -47,7 +50,7 @@ struct PruneArgs {
     /// The runs, by id or its beginning
     #[arg(required_unless_present = "older_than")]
     run: Vec<String>,
-    /// Also all runs that were begun so many days ago or earlier and are not in work
+    /// Also all runs that were begun so many days ago or earlier and have nothing left to grade
     #[arg(long, value_name = "DAYS")]
     older_than: Option<u32>,
     #[command(flatten)]
@@ -118,7 +121,7 @@ pub(crate) struct StoreInitDocument {
 pub(crate) struct StoreCheckDocument {
     /// The store's URL, without a password.
     store: String,
-    /// Runs that were read.
+    /// Runs in it, as far as they can be listed.
     runs: usize,
     /// Verdicts that were read.
     verdicts: u64,
@@ -181,22 +184,21 @@ async fn init(args: &StoreArgs, context: &Context) -> anyhow::Result<Exit> {
 
 async fn check(args: &StoreArgs, context: &Context) -> anyhow::Result<Exit> {
     let config = context.load(&args.flags())?;
-    let store = engine::existing_store(&config).await?;
     let shown = config.store.shown_url();
-    let none = || format!("there is no store at {shown}; `tribunal store init` makes one");
-    let store = store.with_context(none)?;
-    let records = store.runs().await?;
-    let (mut verdicts, mut problems) = (0, Vec::new());
-    for record in &records {
-        if let Err(error) = read(&store, record, &mut verdicts).await {
-            if error.is_retryable() {
-                return Err(error.into());
-            }
-            problems.push(format!("run {}: {error}", record.run.id));
+    let mut document =
+        StoreCheckDocument { store: shown, runs: 0, verdicts: 0, problems: Vec::new() };
+    match engine::existing_store(&config).await {
+        Ok(store) => {
+            let shown = &document.store;
+            let none = || format!("there is no store at {shown}; `tribunal store init` makes one");
+            let store = store.with_context(none)?;
+            read_all(&store, &mut document).await?;
+            store.close().await?;
         }
+        // So much that it cannot even be opened: that is found too.
+        Err(error @ StoreError::Damaged { .. }) => document.problems.push(error.to_string()),
+        Err(error) => return Err(error.into()),
     }
-    store.close().await?;
-    let document = StoreCheckDocument { store: shown, runs: records.len(), verdicts, problems };
     if context.json {
         output::print_json("store check", &document)?;
     } else {
@@ -204,13 +206,42 @@ async fn check(args: &StoreArgs, context: &Context) -> anyhow::Result<Exit> {
         let lines: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
         let found = match problems.len() {
             0 => "all of it can be read".to_owned(),
-            count => format!("{count} runs cannot be read"),
+            1 => format!("1 thing cannot be read; {WHAT_TO_DO}"),
+            count => format!("{count} things cannot be read; {WHAT_TO_DO}"),
         };
         output::print_text(&format!(
             "{lines}{store}: {runs} runs, {verdicts} verdicts; {found}\n"
         ))?;
     }
     Ok(if document.problems.is_empty() { Exit::Complete } else { Exit::CheckFailed })
+}
+
+/// Reads every run of the store; what cannot be read is a problem of the document.
+///
+/// # Errors
+///
+/// The store does not answer for now.
+async fn read_all(
+    store: &Arc<dyn Store>,
+    document: &mut StoreCheckDocument,
+) -> Result<(), StoreError> {
+    let records = match store.runs().await {
+        Err(error) if !error.is_retryable() => {
+            document.problems.push(format!("the list of runs: {error}"));
+            return Ok(());
+        }
+        records => records?,
+    };
+    document.runs = records.len();
+    for record in &records {
+        match read(store, record, &mut document.verdicts).await {
+            Err(error) if !error.is_retryable() => {
+                document.problems.push(format!("run {}: {error}", record.run.id));
+            }
+            read => read?,
+        }
+    }
+    Ok(())
 }
 
 /// Reads a run's spec and every verdict of it, and counts them.
@@ -244,8 +275,21 @@ async fn prune(args: PruneArgs, context: &Context) -> anyhow::Result<Exit> {
     if let Some(days) = args.older_than {
         let before = SystemClock.now_ms() - i64::from(days) * DAY_MS;
         let records = store.runs().await?.into_iter();
-        let old = records.filter(|record| record.created_ms <= before).map(|record| record.run.id);
-        runs.extend(old.filter(|run| !named.contains(run)));
+        let old = records.filter(|record| record.created_ms <= before);
+        for record in old.filter(|record| !named.contains(&record.run.id)) {
+            let run = record.run.id;
+            let progress = store.progress(&run).await?;
+            // Age does not say that nobody wants the rest: a paused run may wait for weeks.
+            match progress.pending + progress.leased {
+                open if open > 0 && record.state != RunState::Cancelled => {
+                    note(&format!(
+                        "run {run} stays: {open} of its leaves are still to be graded; name it to \
+                         remove it"
+                    ));
+                }
+                _ => runs.push(run),
+            }
+        }
     }
     let mut document = StorePruneDocument { runs: Vec::new() };
     for run in runs {

@@ -1,12 +1,15 @@
 //! `tribunal work`: one worker process on a store.
 //!
-//! Owns the command alone; the pool is the worker's.
+//! Owns the command and its document; the pool is the worker's.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use clap::Args;
-use tribunal_collector::progress_of_leaves;
-use tribunal_core::RunState;
+use schemars::JsonSchema;
+use serde::Serialize;
+use tribunal_collector::{CallCounts, progress_of_leaves};
+use tribunal_core::{RunId, RunState, UngradedReason, Usage};
+use tribunal_store::{Store, StoreError};
 use tribunal_worker::{PoolEnd, Scope};
 
 use crate::{
@@ -14,8 +17,9 @@ use crate::{
     command::Context,
     engine::{self, Endpoints},
     exit::Exit,
-    metrics,
+    metrics, output,
     progress::{Progress, note},
+    tally::Tally,
 };
 
 /// Arguments of `tribunal work`.
@@ -39,6 +43,63 @@ pub(crate) struct WorkArgs {
     until_empty: bool,
 }
 
+/// The document of `tribunal work`: what this process did, whoever else works on the store.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct WorkDocument {
+    /// Why it ended.
+    ended: WorkEnd,
+    /// Whether a simulated judge is that of any of the runs.
+    simulated: bool,
+    /// Leaves with a verdict.
+    done: u64,
+    /// Leaves given up.
+    dead: u64,
+    /// Those of both that ended without a score, by reason.
+    ungraded: BTreeMap<UngradedReason, u64>,
+    /// The runs that it worked on.
+    runs: Vec<WorkedRun>,
+    /// Its calls, whatever came of them.
+    calls: CallCounts,
+    /// Tokens of all its calls.
+    tokens: Usage,
+    /// What its calls cost, in US dollars, those of unknown outcome left out; null where no price is
+    /// known.
+    cost_usd: Option<f64>,
+    /// From its start to its end, in seconds.
+    wall_s: f64,
+}
+
+/// Why a worker ended.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum WorkEnd {
+    /// No task of an active run was left.
+    Empty,
+    /// Nothing was left but what a judge's refusal paused.
+    Paused,
+    /// Its deadline came.
+    Deadline,
+    /// `tribunal drain` told it to end.
+    Drained,
+    /// A signal told it to end.
+    Interrupted,
+}
+
+/// A run, and what this process did of it.
+#[derive(Debug, Serialize, JsonSchema)]
+struct WorkedRun {
+    /// The run's id.
+    run: RunId,
+    /// Whether its judge is simulated.
+    simulated: bool,
+    /// Leaves with a verdict.
+    done: u64,
+    /// Leaves given up.
+    dead: u64,
+    /// Those of both that ended without a score, by reason.
+    ungraded: BTreeMap<UngradedReason, u64>,
+}
+
 /// Runs `tribunal work`.
 ///
 /// # Errors
@@ -46,6 +107,7 @@ pub(crate) struct WorkArgs {
 /// The config or the store cannot be used.
 pub(crate) async fn run(args: WorkArgs, context: &Context) -> anyhow::Result<Exit> {
     let config = context.load(&[args.store.flags(), args.pool.flags()].concat())?;
+    let start = Instant::now();
     let (shutdown, signalled) = engine::on_signals(config.worker.grace)?;
     let store = match engine::existing_store(&config).await? {
         Some(store) => store,
@@ -76,10 +138,63 @@ pub(crate) async fn run(args: WorkArgs, context: &Context) -> anyhow::Result<Exi
     let endpoints = Arc::new(Endpoints::new(config.clone(), Vec::new()).limited(args.pool.rates));
     let scope = Scope { runs: run.map(|run| vec![run]), until_empty: args.until_empty };
     let end = engine::work(&config, &store, endpoints, &shown, shutdown, &scope).await?;
+    let (ended, exit) = match (end, signalled.exit()) {
+        (_, Some(exit)) => (WorkEnd::Interrupted, exit),
+        (PoolEnd::Empty, None) if shown.has_paused() => (WorkEnd::Paused, Exit::Refused),
+        (PoolEnd::Empty, None) => (WorkEnd::Empty, Exit::Complete),
+        (PoolEnd::Shutdown, None) if shown.is_past_deadline() => {
+            (WorkEnd::Deadline, Exit::Complete)
+        }
+        (PoolEnd::Shutdown, None) => (WorkEnd::Drained, Exit::Complete),
+    };
+    let document = match context.json {
+        true => Some(document(ended, shown.tally(), start, &store).await?),
+        false => None,
+    };
     store.close().await?;
-    Ok(match (end, signalled.exit()) {
-        (_, Some(exit)) => exit,
-        (PoolEnd::Empty, None) if shown.has_paused() => Exit::Refused,
-        (PoolEnd::Empty | PoolEnd::Shutdown, None) => Exit::Complete,
+    if let Some(document) = document {
+        output::print_json("work", &document)?;
+    }
+    Ok(exit)
+}
+
+async fn document(
+    ended: WorkEnd,
+    tally: Tally,
+    start: Instant,
+    store: &Arc<dyn Store>,
+) -> anyhow::Result<WorkDocument> {
+    let cost_usd = tally.cost_usd();
+    let mut ungraded: BTreeMap<UngradedReason, u64> = BTreeMap::new();
+    let mut runs = Vec::new();
+    for (run, did) in tally.runs {
+        let of_simulated = match store.run(&run).await {
+            Ok(record) => record.run.simulated,
+            // Removed meanwhile.
+            Err(StoreError::NoSuchRun { .. }) => false,
+            Err(error) => return Err(error.into()),
+        };
+        for (reason, count) in &did.ungraded {
+            *ungraded.entry(*reason).or_default() += *count;
+        }
+        runs.push(WorkedRun {
+            run,
+            simulated: of_simulated || did.any_simulated,
+            done: did.done,
+            dead: did.dead,
+            ungraded: did.ungraded,
+        });
+    }
+    Ok(WorkDocument {
+        ended,
+        simulated: runs.iter().any(|run| run.simulated),
+        done: runs.iter().map(|run| run.done).sum(),
+        dead: runs.iter().map(|run| run.dead).sum(),
+        ungraded,
+        runs,
+        calls: tally.calls,
+        tokens: tally.tokens,
+        cost_usd,
+        wall_s: start.elapsed().as_secs_f64(),
     })
 }

@@ -176,7 +176,22 @@ fn sheets_that_cannot_be_meant_are_refused() {
     let id = first.split(',').nth(2).expect("an id").to_owned();
     let pi = first.split(',').nth(5).expect("a probability").to_owned();
     let grade = first.rsplit(',').nth(1).expect("a grade").to_owned();
+    let drawn = std::fs::read_to_string(folder.path("a/labels.json")).expect("a sheet");
+    let edited = |edit: &dyn Fn(&mut Value)| {
+        let mut sheet: Value = serde_json::from_str(&drawn).expect("JSON");
+        edit(&mut sheet["leaves"][1]);
+        sheet.to_string()
+    };
+    let without_human = edited(&|row| {
+        row.as_object_mut().expect("a row").remove("human");
+    });
     for (text, words) in [
+        (without_human, "leaves[1]: `human` is missing; expected the text 0, 1, pass or fail"),
+        (edited(&|row| row["human"] = json!(1)), "leaves[1]: `human` is 1; expected the text"),
+        (edited(&|row| row["human"] = json!("perhaps")), "entry 2, leaf #"),
+        (edited(&|row| row["index"] = json!("one")), "leaves[1]: `index` is \"one\"; expected"),
+        (good.replacen("human", "person", 1), "labels.csv:1: no column `human`; expected"),
+        (with(&format!(",{pi},"), ",often,"), "labels.csv:2: `pi`: "),
         (with(&format!(",{id},"), ",other,"), "has no leaf"),
         (with(&format!(",{pi},"), ",0,"), "a probability above 0"),
         (with(&format!(",{grade},"), ",perhaps,"), "`perhaps` is no grade"),
@@ -190,7 +205,9 @@ fn sheets_that_cannot_be_meant_are_refused() {
     // Nobody has filled it in: there is nothing to audit by.
     folder.write("labels.csv", &sheet);
     let said = folder.refused(&["audit", "--judge", "judge", "--labels", "labels.csv"]);
-    assert!(said.contains("no leaf has a human's grade"), "{said}");
+    assert!(said.contains("no leaf has a human's grade") && said.contains("labels.csv"), "{said}");
+    let said = folder.refused(&["audit", "--judge", "judge", "--labels", "/dev/zero"]);
+    assert!(said.contains("/dev/zero") && said.contains("64 MiB"), "{said}");
 }
 
 /// Grades the rubric of the leaves by a rule, which is a judge of known rates.

@@ -11,6 +11,7 @@ mod code {
     pub(super) const BUSY: i32 = 5;
     pub(super) const LOCKED: i32 = 6;
     pub(super) const READONLY: i32 = 8;
+    pub(super) const CORRUPT: i32 = 11;
     pub(super) const FULL: i32 = 13;
     pub(super) const NOTADB: i32 = 26;
     /// A write was refused for another reason than a full disk: beyond the file size limit
@@ -28,6 +29,7 @@ pub(super) fn sql(store: &str, error: sqlx::Error) -> StoreError {
         (Some(code::BUSY | code::LOCKED), _) => StoreError::Busy { store },
         _ if matches!(error, sqlx::Error::PoolTimedOut) => StoreError::Busy { store },
         (Some(code::READONLY), _) => StoreError::ReadOnly { store },
+        (Some(code::CORRUPT), _) => StoreError::Damaged { store, reason: error.to_string() },
         (Some(code::FULL), _) | (_, Some(code::IOERR_WRITE | code::IOERR_SHMSIZE)) => {
             StoreError::Full { store }
         }

@@ -1,10 +1,12 @@
 //! Where a store may lie.
 //!
-//! Owns the checks of path, folder and filesystem. It never opens the store's file: closing a
-//! second handle would drop the locks that SQLite holds in this process.
+//! Owns the checks of path, folder and filesystem, and whether the file is still there. It never
+//! opens the store's file: closing a second handle would drop the locks that SQLite holds in this
+//! process.
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -32,6 +34,14 @@ const NETWORK: [(u64, &str); 12] = [
     (0x4750_4653, "GPFS"),
     (0x1983_0326, "BeeGFS"),
 ];
+
+/// The file that a store was opened with.
+pub(super) struct Placed {
+    path: PathBuf,
+    /// Device and inode: neither its name nor its size says which file it is. While it is held open
+    /// the number is given to no other file.
+    file: (u64, u64),
+}
 
 /// Makes the store's folder where it is missing; returns the folders made, the outermost first.
 pub(super) fn make_folder(path: &Path) -> Result<Vec<PathBuf>, StoreError> {
@@ -142,6 +152,36 @@ fn network_kind(magic: u64) -> Option<&'static str> {
 fn network_filesystem(_folder: &Path) -> Option<&'static str> {
     // Only Linux tells the kind by a number.
     None
+}
+
+// === impl Placed ===
+
+impl Placed {
+    /// The file of this name.
+    pub(super) fn of(path: &Path) -> Result<Self, StoreError> {
+        let file = identity(path);
+        let file = file.map_err(|e| error::file(&path.display().to_string(), path, &e))?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Whether the name is still that file's.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        let store = self.path.display().to_string();
+        match identity(&self.path) {
+            Ok(file) if file == self.file => Ok(()),
+            Ok(_) => Err(StoreError::Gone { store, what: "replaced" }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(StoreError::Gone { store, what: "removed" })
+            }
+            Err(error) => Err(error::file(&store, &self.path, &error)),
+        }
+    }
+}
+
+/// Which file a name is of.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let meta = fs::metadata(path)?;
+    Ok((meta.dev(), meta.ino()))
 }
 
 #[cfg(all(test, target_os = "linux"))]

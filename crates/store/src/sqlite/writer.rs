@@ -135,7 +135,7 @@ impl Loop {
         match self.transaction(requests).await {
             Ok(answers) => answers.into_iter().map(Ok).collect(),
             // What is wrong with one request is found out by executing them singly.
-            Err(StoreError::Engine { .. }) if requests.len() > 1 => {
+            Err(StoreError::Engine { .. } | StoreError::Damaged { .. }) if requests.len() > 1 => {
                 let mut results = Vec::with_capacity(requests.len());
                 for request in requests {
                     let single = self.transaction(std::slice::from_ref(request)).await;

@@ -53,6 +53,35 @@ async fn what_is_no_store_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_store_whose_file_is_another_one_is_not_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = path(&folder);
+    let store = open_new(&path, 1).await;
+    store.ready().await.unwrap();
+    let aside = folder.path().join("aside.db");
+    fs::rename(&path, &aside).unwrap();
+    let error = store.ready().await.unwrap_err();
+    assert!(matches!(error, StoreError::Gone { what: "removed", .. }), "{error}");
+    fs::write(&path, "another file").unwrap();
+    let error = store.ready().await.unwrap_err();
+    assert!(matches!(error, StoreError::Gone { what: "replaced", .. }), "{error}");
+    fs::rename(&aside, &path).unwrap();
+    store.ready().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_lost_its_end_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = path(&folder);
+    open_new(&path, 200).await.close().await.unwrap();
+    let length = fs::metadata(&path).unwrap().len();
+    fs::File::options().write(true).open(&path).unwrap().set_len(length / 2).unwrap();
+    let error = open(&path, &ManualClock::default()).await.err().unwrap();
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains("backup"), "{error}");
+}
+
+#[tokio::test]
 async fn what_a_killed_process_left_is_swept_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let path = path(&folder);

@@ -25,7 +25,7 @@ use super::{
     pair_file::PairFile,
     run_tree::{self, Runs},
 };
-use crate::config::Config;
+use crate::{config::Config, input};
 
 /// Everything that an audit needs.
 #[derive(Debug, Default)]
@@ -63,7 +63,7 @@ pub(super) fn tables(files: &[PathBuf], columns: &str) -> anyhow::Result<Loaded>
     let columns = Columns::parse(columns).map_err(|error| anyhow::anyhow!("--columns: {error}"))?;
     let mut paired = Paired { judges: vec!["judge".to_owned()], ..Paired::default() };
     for file in files {
-        let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let bytes = input::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         read_table(&file.display().to_string(), &bytes, &columns, &mut paired)?;
     }
     Ok(Loaded { paired, ..Loaded::default() })
