@@ -190,7 +190,11 @@ async fn make(path: &Path, options: &SqliteOptions) -> Result<(), StoreError> {
     let unnamed = super::beside(path, &format!("new-{:016x}", rand::random::<u64>()));
     let made = fill(&unnamed, options).await;
     let named = match made {
-        Ok(()) => place::name(&unnamed, path).map_err(|e| error::file(store, path, &e)),
+        // It is synced once, before anybody can find it.
+        Ok(()) => fs::File::open(&unnamed)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| place::name(&unnamed, path))
+            .map_err(|e| error::file(store, path, &e)),
         // Errors shall speak of the store, not of a file that nobody knows.
         Err(made) => Err(error::sql(store, made)),
     };
@@ -221,7 +225,9 @@ fn sweep(path: &Path) {
 }
 
 async fn fill(unnamed: &Path, options: &SqliteOptions) -> Result<(), sqlx::Error> {
-    let connect = connect(unnamed, options, false).create_if_missing(true);
+    let connect = connect(unnamed, options, false)
+        .create_if_missing(true)
+        .synchronous(sqlx::sqlite::SqliteSynchronous::Off);
     let mut conn = connect.connect().await?;
     run_once(&mut conn, schema::GIVE_BACK).await?;
     sqlx::query("BEGIN IMMEDIATE").execute(&mut conn).await?;
