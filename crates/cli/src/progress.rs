@@ -33,7 +33,6 @@ pub(crate) fn bars() -> &'static MultiProgress {
 /// Counts and shows the progress of one command.
 pub(crate) struct Progress {
     state: Mutex<State>,
-    tally: Mutex<Tally>,
     bar: Option<ProgressBar>,
     lines: bool,
     prices: Option<Prices>,
@@ -57,6 +56,8 @@ struct State {
     past: Option<Duration>,
     /// Endpoints that get no calls.
     down: BTreeSet<String>,
+    /// What the command has done, by run.
+    tally: Tally,
     failures: BTreeMap<FailureClass, u64>,
     usage: Usage,
     /// That of it which went by the batch API.
@@ -79,7 +80,6 @@ impl Progress {
         let state = State { leaves, before, ..State::default() };
         Self {
             state: Mutex::new(state),
-            tally: Mutex::default(),
             bar,
             lines: !terminal && !quiet,
             prices,
@@ -125,7 +125,7 @@ impl Progress {
 
     /// What this command has done until now.
     pub(crate) fn tally(&self) -> Tally {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().tally.clone()
     }
 
     fn show(&self) {
@@ -148,9 +148,9 @@ impl Progress {
 
 impl EventSink for Progress {
     fn event(&self, event: Event) {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner).count(&event);
         let mut said = None;
         let mut state = self.lock();
+        state.tally.count(&event);
         match event {
             Event::Claimed { .. } => state.in_flight += 1,
             Event::CallEnded { via, class, usage, .. } => {

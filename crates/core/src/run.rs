@@ -3,7 +3,10 @@
 //! Owns the run's spec and its id. The spec holds hashes; the bytes are blobs of the store. Keys
 //! and passwords never enter it.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -192,6 +195,16 @@ pub enum RunState {
 impl RunSpec {
     /// The current format of the spec.
     pub const SCHEMA: &'static str = "tribunal.run/1";
+
+    /// The blobs that it names, each once.
+    pub fn blobs(&self) -> BTreeSet<BlobHash> {
+        let RunSpec { rubric, paper, addendum, judge_addendum, submission, prompt_set, .. } = self;
+        let texts = [paper, addendum, judge_addendum].into_iter().flatten();
+        let inputs = [rubric, submission, prompt_set].into_iter().chain(texts);
+        let evidence = self.jurors.iter().map(|juror| &juror.evidence).chain([&self.evidence]);
+        let evidence = evidence.flat_map(|of| of.values().copied());
+        inputs.map(|input| input.hash).chain(evidence).collect()
+    }
 
     /// The hash of the run's inputs, generation excluded: names are for people and excluded too.
     pub fn inputs_hash(&self) -> BlobHash {

@@ -7,7 +7,9 @@ use std::{
 };
 
 use serde_json::Value;
-use tribunal_e2e::{Reply, TestServer, Workspace, assert_exit, describe, document, number};
+use tribunal_e2e::{
+    Reply, SimProcess, TestServer, Workspace, assert_exit, describe, document, number,
+};
 
 use super::{TUNE, calls, configure, said, sim, workspace};
 
@@ -40,9 +42,13 @@ fn names(folder: &Path) -> BTreeSet<PathBuf> {
 }
 
 /// A model with a price in the place of the sim's own.
-fn with_a_price(workspace: &Workspace) {
+fn with_a_price() -> (Workspace, SimProcess) {
+    let workspace = workspace();
+    let sim = sim(&workspace, &[]);
+    configure(&workspace, &sim.base_url);
     let config = workspace.read("tribunal.toml").replace("\"tribunal-sim\"", "\"gpt-4.1\"");
     workspace.write("tribunal.toml", &config);
+    (workspace, sim)
 }
 
 #[test]
@@ -106,10 +112,7 @@ fn what_no_tuning_can_mean_is_a_usage_error() {
 
 #[test]
 fn a_budget_holds_over_all_runs_and_a_larger_one_goes_on() {
-    let workspace = workspace();
-    let sim = sim(&workspace, &[]);
-    configure(&workspace, &sim.base_url);
-    with_a_price(&workspace);
+    let (workspace, sim) = with_a_price();
     let sets = ["--prompts", "default", "lenient", "strict"];
     let run = |budget: &str| workspace.run(&[&TUNE[..], &sets, &["--budget", budget]].concat());
     let short = run("0.80");
@@ -129,10 +132,7 @@ fn a_budget_holds_over_all_runs_and_a_larger_one_goes_on() {
 
 #[test]
 fn none_lifts_a_budget_that_stays_without_a_word() {
-    let workspace = workspace();
-    let sim = sim(&workspace, &[]);
-    configure(&workspace, &sim.base_url);
-    with_a_price(&workspace);
+    let (workspace, sim) = with_a_price();
     let run = |budget: &[&str]| workspace.run(&[&TUNE[..], &SETS, budget].concat());
     assert_exit(&run(&["--budget", "0.40"]), 3);
     let asked = sim.requests();

@@ -159,7 +159,8 @@ impl Stores {
             return Ok(());
         }
         let store = self.runs();
-        for page in self.needed(&benched.spec).await?.chunks(PAGE) {
+        let needed = Vec::from_iter(self.needed(&benched.spec).await?);
+        for page in needed.chunks(PAGE) {
             let mut blobs = Vec::with_capacity(page.len());
             for hash in page {
                 blobs.push(self.drafts.blob(*hash).await?.to_vec());
@@ -173,15 +174,11 @@ impl Stores {
     }
 
     /// The blobs that this spec names, and those that its submission does.
-    async fn needed(&self, spec: &RunSpec) -> anyhow::Result<Vec<BlobHash>> {
-        let RunSpec { rubric, submission, prompt_set, paper, addendum, judge_addendum, .. } = spec;
-        let texts = [paper, addendum, judge_addendum].into_iter().flatten();
-        let inputs = [rubric, submission, prompt_set].into_iter().chain(texts);
-        let mut needed: BTreeSet<BlobHash> = inputs.map(|input| input.hash).collect();
-        needed.extend(spec.evidence.values());
-        let snapshot = self.drafts.blob(submission.hash).await?;
+    async fn needed(&self, spec: &RunSpec) -> anyhow::Result<BTreeSet<BlobHash>> {
+        let mut needed = spec.blobs();
+        let snapshot = self.drafts.blob(spec.submission.hash).await?;
         let snapshot: Snapshot = serde_json::from_slice(&snapshot)?;
         needed.extend(snapshot.files.iter().filter_map(|file| file.text));
-        Ok(needed.into_iter().collect())
+        Ok(needed)
     }
 }

@@ -9,7 +9,6 @@ mod body;
 
 use std::{
     collections::BTreeMap,
-    mem::take,
     sync::{Arc, Mutex},
 };
 
@@ -329,7 +328,8 @@ impl Provider for OpenAiProvider {
 
 impl Answer {
     async fn read(mut response: reqwest::Response) -> Result<Answer, reqwest::Error> {
-        let (status, headers) = (response.status().as_u16(), take(response.headers_mut()));
+        let (status, headers) =
+            (response.status().as_u16(), std::mem::take(response.headers_mut()));
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await? {
             body.extend_from_slice(&chunk);
