@@ -477,3 +477,9 @@ pub const MAX_LOST_LEASES: u32 = 3;
 /// Higher than [`MAX_LOST_LEASES`]: a killed process takes everything in flight with it, the
 /// innocent too, and an operator who kills and restarts a run must not lose leaves to it.
 pub const MAX_DEAD_WORKERS: u32 = 10;
+
+/// Dead workers from which on a task is a suspect: a worker holds one of these at a time.
+///
+/// Two that were in flight together each time cannot be told apart by their counts, and the innocent one
+/// would be given up with the other: what kills its workers must use up its last chances alone.
+pub(crate) const SUSPECT_DEAD_WORKERS: u32 = MAX_DEAD_WORKERS - 2;

@@ -24,7 +24,7 @@ use crate::{
     ready::{self, ReadyRun},
     row::{damaged, named},
     share::Weight,
-    store::Claim,
+    store::{Claim, SUSPECT_DEAD_WORKERS},
 };
 
 /// Tasks claimed at once, at most.
@@ -76,7 +76,7 @@ const READY: &str = "WITH RECURSIVE hop (run) AS ( \
 
 /// The next ready tasks of some runs, a page of each.
 const CANDIDATES: &str = "SELECT f.seq, t.turn, t.place, t.position, t.sample, t.id, t.category, \
-         t.content_key, t.estimated_tokens, t.rule, t.failures \
+         t.content_key, t.estimated_tokens, t.rule, t.failures, t.dead_workers >= $7 \
      FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) \
          AS f (seq, turn, place, position, sample) \
      CROSS JOIN LATERAL ( \
@@ -120,6 +120,8 @@ const WRITE: &str = concat!(
 struct Candidate {
     task: LeafTask,
     failures: u32,
+    /// Whether its workers keep dying.
+    suspect: bool,
     reusable: Option<Graded>,
 }
 
@@ -165,7 +167,7 @@ pub(super) async fn claim(
     while lease::reap(&mut tx, REAPED, now).await? == REAPED.unsigned_abs() {}
     sqlx::query(PREPARE).bind(now).execute(&mut *tx).await?;
     let mut picker = Picker::new(&mut tx, slots).await?;
-    let picks = picker.pick(slots, only).await?;
+    let picks = picker.pick(worker, slots, only).await?;
     let claims = picker.write(picks, worker, ttl_ms, now).await?;
     tx.commit().await?;
     Ok(Some(claims))
@@ -193,7 +195,12 @@ impl<'c> Picker<'c> {
     }
 
     /// Picks: always from the run that has had the fewest tokens, of those of the highest priority.
-    async fn pick(&mut self, slots: usize, only: Option<i64>) -> Result<Vec<Pick>, sqlx::Error> {
+    async fn pick(
+        &mut self,
+        worker: WorkerId,
+        slots: usize,
+        only: Option<i64>,
+    ) -> Result<Vec<Pick>, sqlx::Error> {
         let named = |run: &ReadyRun<Candidate>| only.is_none_or(|only| run.seq == only);
         // No more runs than slots have their turn, but for those that wait for others.
         let mut first: Vec<usize> = (0..self.runs.len())
@@ -203,6 +210,7 @@ impl<'c> Picker<'c> {
         first.truncate(slots);
         self.fill(&first).await?;
         let mut picks = Vec::with_capacity(slots);
+        let mut has_suspect = false;
         while picks.len() < slots {
             let ready = self.runs.iter().enumerate();
             let ready = ready.filter(|(_, run)| run.is_ready() && named(run));
@@ -213,6 +221,13 @@ impl<'c> Picker<'c> {
             let Some(candidate) = self.take(at).await? else {
                 continue;
             };
+            if candidate.suspect {
+                let had = std::mem::replace(&mut has_suspect, true);
+                if had || lease::holds_suspect(&mut *self.conn, worker).await? {
+                    self.runs[at].held_back = true;
+                    continue;
+                }
+            }
             let run = &mut self.runs[at];
             self.asked.insert(candidate.task.content_key, run.seq);
             run.charge(&candidate.task);
@@ -264,6 +279,7 @@ impl<'c> Picker<'c> {
             .bind(place(2))
             .bind(place(3))
             .bind(i64::try_from(self.page).unwrap_or(i64::MAX))
+            .bind(i64::from(SUSPECT_DEAD_WORKERS))
             .fetch_all(&mut *self.conn)
             .await?;
         let numbers: HashMap<i64, usize> =
@@ -417,6 +433,7 @@ impl Candidate {
                 rule: rule.map(text::get),
             },
             failures: number(row, 10)?,
+            suspect: row.try_get(11)?,
             reusable: None,
         })
     }

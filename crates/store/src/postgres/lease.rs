@@ -11,7 +11,7 @@ use tribunal_core::{LeaseId, RunId, RunState, WorkerId};
 use super::{call::number, schema::now};
 use crate::{
     row::damaged,
-    store::{Held, MAX_DEAD_WORKERS, MAX_LOST_LEASES},
+    store::{Held, MAX_DEAD_WORKERS, MAX_LOST_LEASES, SUSPECT_DEAD_WORKERS},
 };
 
 /// A lease and the task that it was given for.
@@ -165,6 +165,21 @@ pub(super) async fn bury(conn: &mut PgConnection, workers: &[Vec<u8>]) -> Result
     let query = query.bind(workers.to_vec()).bind(0_i64).bind(1_i64);
     let query = query.bind(i64::from(MAX_LOST_LEASES)).bind(i64::from(MAX_DEAD_WORKERS));
     Ok(query.execute(conn).await?.rows_affected())
+}
+
+/// Whether a worker holds a task whose workers keep dying.
+pub(super) async fn holds_suspect(
+    conn: &mut PgConnection,
+    worker: WorkerId,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM tasks \
+             WHERE state = 2 AND worker = $1 AND dead_workers >= $2)",
+    )
+    .bind(worker.as_bytes().to_vec())
+    .bind(i64::from(SUSPECT_DEAD_WORKERS))
+    .fetch_one(conn)
+    .await
 }
 
 /// Forgets a worker that leaves. What it holds still goes back as if it had not been claimed:

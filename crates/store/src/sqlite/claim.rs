@@ -24,6 +24,7 @@ use crate::{
     ready::{self, ReadyRun},
     row::{damaged, named},
     share::Weight,
+    store::SUSPECT_DEAD_WORKERS,
 };
 
 /// Candidates read at once, at most.
@@ -49,6 +50,8 @@ struct Candidate {
     failures: u32,
     /// When it was first claimed, in milliseconds of the store's time.
     first_claim_ms: Option<i64>,
+    /// Whether its workers keep dying.
+    suspect: bool,
     reusable: Option<Graded>,
 }
 
@@ -250,6 +253,7 @@ impl<'c> Picker<'c> {
     /// priority.
     async fn pick(&mut self, request: &ClaimRequest) -> Result<Vec<ClaimedTask>, sqlx::Error> {
         let mut picked = Vec::new();
+        let mut has_suspect = false;
         while picked.len() < request.slots {
             let ready = self.runs.iter().enumerate().filter(|(_, run)| {
                 run.is_ready() && request.run.is_none_or(|only| run.seq == only)
@@ -261,6 +265,13 @@ impl<'c> Picker<'c> {
             let Some(candidate) = self.take(at).await? else {
                 continue;
             };
+            if candidate.suspect {
+                let had = std::mem::replace(&mut has_suspect, true);
+                if had || lease::holds_suspect(&mut *self.conn, request.worker).await? {
+                    self.runs[at].held_back = true;
+                    continue;
+                }
+            }
             let reusable = match candidate.reusable {
                 Some(graded) => {
                     let record = reuse::record(&mut *self.conn, &graded).await?;
@@ -334,11 +345,12 @@ impl<'c> Picker<'c> {
         // `+ 0`: SQLite prepares a statement anew for every value of a bare `LIMIT ?`.
         let rows = sqlx::query(
             "SELECT turn, place, position, sample, id, category, content_key, estimated_tokens, \
-                 rule, failures, first_claim_ms \
+                 rule, failures, first_claim_ms, dead_workers >= ? \
              FROM tasks INDEXED BY tasks_ready WHERE run = ? AND state = 0 \
                  AND (turn, place, position, sample) > (?, ?, ?, ?) \
              ORDER BY turn, place, position, sample LIMIT ? + 0",
         )
+        .bind(SUSPECT_DEAD_WORKERS)
         .bind(run.seq)
         .bind(turn)
         .bind(place)
@@ -447,6 +459,7 @@ impl Candidate {
             },
             failures: row.try_get(9)?,
             first_claim_ms: row.try_get(10)?,
+            suspect: row.try_get(11)?,
             reusable: None,
         })
     }

@@ -16,7 +16,7 @@ use crate::{
     fleet::LISTED_MS,
     process::Process,
     share::Weight,
-    store::{Held, MAX_DEAD_WORKERS, MAX_LOST_LEASES},
+    store::{Held, MAX_DEAD_WORKERS, MAX_LOST_LEASES, SUSPECT_DEAD_WORKERS},
 };
 
 /// Which leases are taken back, and why.
@@ -116,6 +116,21 @@ pub(super) async fn take_back(
         Loss::Died { worker } => query.bind(worker.as_bytes().to_vec()),
     };
     Ok(query.execute(conn).await?.rows_affected())
+}
+
+/// Whether a worker holds a task whose workers keep dying.
+pub(super) async fn holds_suspect(
+    conn: &mut SqliteConnection,
+    worker: WorkerId,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM tasks INDEXED BY tasks_leased \
+             WHERE state = 2 AND worker = ? AND dead_workers >= ?)",
+    )
+    .bind(worker.as_bytes().to_vec())
+    .bind(SUSPECT_DEAD_WORKERS)
+    .fetch_one(conn)
+    .await
 }
 
 /// Records a worker process.

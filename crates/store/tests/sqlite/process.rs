@@ -108,6 +108,37 @@ async fn a_task_that_kills_every_worker_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_task_that_kills_every_worker_is_given_up_without_the_one_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = path(&folder);
+    drop(open_new(&path, 2).await);
+    // The first task kills whoever holds it, before an answer to the other is stored.
+    let mut claimed = Vec::new();
+    for kill in 0..MAX_DEAD_WORKERS as u8 {
+        let store = open(&path, &ManualClock::at(1_000)).await.unwrap();
+        store.join(worker(kill)).await.unwrap();
+        let mut positions = Vec::new();
+        loop {
+            let claims = store.claim(worker(kill), 2, TTL, None).await.unwrap();
+            positions.push(claims.iter().map(|claim| claim.task.position).collect::<Vec<_>>());
+            if claims.iter().any(|claim| claim.task.position == 0) {
+                break;
+            }
+            let held = store.claim(worker(kill), 2, TTL, None).await.unwrap();
+            assert!(held.is_empty(), "it holds one that was lost too often: {held:?}");
+            let stored = claims.iter().map(|claim| completion(claim, 10)).collect();
+            assert_eq!(store.complete(stored).await.unwrap(), [CompleteOutcome::Stored]);
+        }
+        claimed.push(positions);
+    }
+    assert_eq!(claimed[7..], [vec![vec![0, 1]], vec![vec![0]], vec![vec![1], vec![0]]]);
+    let store = open(&path, &ManualClock::at(1_000)).await.unwrap();
+    store.join(worker(100)).await.unwrap();
+    let progress = store.progress(&run_id()).await.unwrap();
+    assert_eq!((progress.done, progress.dead), (1, 1), "{progress:?}");
+}
+
+#[tokio::test]
 async fn a_claim_that_nobody_waits_for_strands_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = open_new(&path(&folder), 10).await;
