@@ -11,6 +11,7 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tokio::sync::Notify;
 use tribunal_core::{FailureClass, Prices, Usage, Via, canary, event::Event};
 use tribunal_worker::EventSink;
 
@@ -37,6 +38,8 @@ pub(crate) struct Progress {
     lines: bool,
     prices: Option<Prices>,
     start: Instant,
+    /// Told when the first leaf is begun, or none will be.
+    begun: Notify,
 }
 
 #[derive(Clone, Default)]
@@ -84,6 +87,7 @@ impl Progress {
             lines: !terminal && !quiet,
             prices,
             start: Instant::now(),
+            begun: Notify::new(),
         }
     }
 
@@ -103,8 +107,14 @@ impl Progress {
         self.lock().paused
     }
 
+    /// Waits until the first leaf is begun, or the pool has ended.
+    pub(crate) async fn begun(&self) {
+        self.begun.notified().await;
+    }
+
     /// Shows the end.
     pub(crate) fn finish(&self) {
+        self.begun.notify_one();
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         } else {
@@ -152,7 +162,12 @@ impl EventSink for Progress {
         let mut state = self.lock();
         state.tally.count(&event);
         match event {
-            Event::Claimed { .. } => state.in_flight += 1,
+            Event::Claimed { .. } => {
+                if state.in_flight + state.finished == 0 {
+                    self.begun.notify_one();
+                }
+                state.in_flight += 1;
+            }
             Event::CallEnded { via, class, usage, .. } => {
                 state.usage += usage;
                 if via == Via::Batch {

@@ -194,10 +194,17 @@ impl Pool {
                 Box::pin(async move { shared.context(&run, |_| voter).await })
             }),
         ));
-        // What every leaf of a run needs is read beside the first claim; its errors are the leaves'.
+        // What every leaf of a run needs, and the first ones share, is made beside the first claim; its
+        // errors are the leaves'.
         let ahead = scope.runs.as_deref().and_then(<[RunId]>::first).cloned().map(|run| {
             let shared = Arc::clone(shared);
-            tokio::spawn(async move { drop(shared.context(&run, |_| 0).await) })
+            tokio::spawn(async move {
+                if let Ok(run) = shared.context(&run, |_| 0).await
+                    && let Some(category) = run.run.spec.evidence.keys().next()
+                {
+                    let _ = run.shared(*category, false).await;
+                }
+            })
         });
         let attempts = TaskTracker::new();
         let end = Arc::clone(shared).claim_loop(scope, &attempts, sender).await;

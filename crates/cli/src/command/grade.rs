@@ -119,9 +119,11 @@ pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Ex
             if prepared.spec.ballot().is_single() { "leaves to grade" } else { "votes to cast" };
         note(&format!("run {run} {begun}: {open} of {leaves} {asked} by {model}{simulated}"));
     }
-    let work = async |leaves: u64, open: u64| {
+    let shown = |leaves: u64, open: u64| {
         let prices = panel.price().copied();
-        let shown = Arc::new(Progress::new(leaves, leaves - open, pool.quiet, prices));
+        Arc::new(Progress::new(leaves, leaves - open, pool.quiet, prices))
+    };
+    let work = async |shown: Arc<Progress>| {
         let endpoints = Endpoints::new(config.clone(), panel.judges().cloned().collect());
         let scope = Scope { runs: Some(vec![run.clone()]), until_empty: true };
         let shutdown = shutdown.clone();
@@ -129,13 +131,17 @@ pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Ex
     };
     let work_on = async || {
         let progress = progress_of_leaves(&*store, &run).await?;
-        work(progress.leaves, progress.pending + progress.leased).await
+        work(shown(progress.leaves, progress.pending + progress.leased)).await
     };
     if any_open {
         let late = !left.is_empty();
-        // The first leaves are graded while the others are put in the queue.
-        let queued = prepare::tasks::enqueue(left, &run, &*store);
-        let (worked, queued) = tokio::join!(work(leaves, open), queued);
+        let shown = shown(leaves, open);
+        // The first leaves are graded while the others are put in the queue, out of the first one's way.
+        let queued = async {
+            shown.begun().await;
+            prepare::tasks::enqueue(left, &run, &*store).await
+        };
+        let (worked, queued) = tokio::join!(work(Arc::clone(&shown)), queued);
         queued?;
         // Who is faster than the queue is filled has left some.
         if let (PoolEnd::Empty, true) = (worked?, late) {

@@ -88,22 +88,26 @@ impl QuotaRow {
         let before = self.not_before_ms.max(now);
         self.not_before_ms = before.max(now.saturating_add(ms(rejected.wait)));
         let sent = now - ms(rejected.sent_ago);
-        if self.cut_ms.is_some_and(|cut| sent <= cut) {
-            // It was under way when the rates were cut. Where rejected calls are charged it deepens the
-            // debt: what refills while that is paid is not the next calls', and shows no rate.
+        let since = self.cut_ms.unwrap_or(self.made_ms) + self.owed_ms;
+        let seconds = (now - since).max(1) as f64 / 1000.0;
+        let recent = self.cut_ms.is_some() && seconds <= RECENT_S;
+        // Those under way when the rates were cut are of that cut. So are those that came right behind it,
+        // into the debt that the others had made where rejected calls are charged.
+        let behind = seconds < SHORT_S && self.bucket(Meter::Requests).since_cut < SHOWS;
+        if self.cut_ms.is_some_and(|cut| sent <= cut || behind) {
+            // They deepen the debt: what refills while that is paid is not the next calls', and shows no
+            // rate.
             self.owed_ms += self.not_before_ms - before;
             self.empty(now);
             return;
         }
-        let since = self.cut_ms.unwrap_or(self.made_ms) + self.owed_ms;
-        let seconds = (now - since).max(1) as f64 / 1000.0;
-        let recent = self.cut_ms.is_some() && seconds <= RECENT_S;
         // The provider's bucket was empty when the call of the last cut was sent and when this one
         // was: so much went through between them, give or take half a call. What was sent after this
         // one has no answer yet.
         let calls = self.bucket(Meter::Requests).since_cut.max(1.0);
         let answered = 1.0 - (ms(rejected.sent_ago) as f64 / 1000.0 / seconds).min(0.5);
         let through = (calls - 0.5) / calls * answered * 60.0 / seconds;
+        let weak = calls < SETTLED || seconds < SHORT_S;
         let known = self.knows_a_limit();
         let meters: &[Meter] = match &rejected.meter {
             Some(meter) => std::slice::from_ref(meter),
@@ -119,7 +123,7 @@ impl QuotaRow {
                 (false, true) => 0.3,
                 (false, false) => 0.75,
                 // Nor does a moment, in which a few late answers weigh much.
-                (true, false) if calls < SETTLED || seconds < SHORT_S => 0.5,
+                (true, false) if weak => 0.5,
                 (true, _) => 0.0,
             };
             let least = rate.unwrap_or(0.0) * share;
@@ -140,7 +144,10 @@ impl QuotaRow {
             };
             let cut = cut.max(floor).max(least);
             let bucket = self.bucket_mut(*meter);
-            (bucket.rate, bucket.base) = (Some(cut), cut);
+            // What a moment shows may be far too little: it is grown back from faster.
+            let back = rate.map_or(cut, |rate| rate.min(2.0 * cut));
+            let base = if recent && weak { back } else { cut };
+            (bucket.rate, bucket.base) = (Some(cut), base);
         }
         self.empty(now);
         for meter in Meter::ALL {
@@ -151,7 +158,7 @@ impl QuotaRow {
         // which a few answers that came late are enough.
         self.settling = self.ramping
             || (self.settling && (calls < SETTLED || seconds < SETTLED_S))
-            || (recent && (calls < SETTLED || seconds < SHORT_S));
+            || (recent && weak);
         self.ramping = false;
         (self.cut_ms, self.owed_ms) = (Some(now), 0);
         self.slice_ms = self.not_before_ms.max(now).min(now + 60_000);
@@ -397,7 +404,7 @@ mod tests {
                 })
                 .collect();
             shares.sort_by(f64::total_cmp);
-            assert!(shares[0] >= 0.8 && shares[2] >= 0.95, "{jitter}, {charges}: {shares:.3?}");
+            assert!(shares[0] >= 0.9 && shares[2] >= 0.95, "{jitter}, {charges}: {shares:.3?}");
         }
     }
 
