@@ -78,6 +78,10 @@ fn a_budget_of_tokens_holds_for_a_model_without_a_price() {
     let used = sim.stat("prompt_tokens") + sim.stat("completion_tokens");
     assert!(used <= 40_000 && used > 30_000, "{used} tokens");
     assert!(document["cost_usd"].is_null());
+    let run = document["run"].as_str().expect("an id");
+    let shown = workspace.run(&["collect", run]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains(" of 40,000 spent"), "{shown}");
 }
 
 #[test]
@@ -93,6 +97,24 @@ fn a_call_of_unknown_outcome_is_charged_what_was_reserved() {
     assert!(number(&document, "/outcomes/ungraded/budget") > 0, "{document:#}");
     assert!(billed(&sim) <= usd(&document, "cost_usd"), "{document:#}");
     assert!(usd(&document, "cost_usd") <= 0.30, "{document:#}");
+}
+
+#[test]
+fn calls_of_unknown_outcome_before_there_was_a_budget_count_against_it() {
+    let sim = SimProcess::start(&["--reset-rate", "1"]);
+    let workspace = Workspace::generated(40);
+    workspace.write("tribunal.toml", "[retry]\nbase_ms = 1\nmax_ms = 5\ntransient_attempts = 2\n");
+    assert_exit(&grade(&workspace, &sim.base_url, &[]), 3);
+    let (asked, spent) = (sim.requests(), billed(&sim));
+    assert!(spent > 0.10, "{spent}");
+    let run = workspace.status()["run"].as_str().expect("an id").to_owned();
+    assert_exit(&workspace.run(&["retry", &run]), 0);
+    let output = grade(&workspace, &sim.base_url, &["--budget", "0.10"]);
+    assert_exit(&output, 3);
+    let document = document(&output);
+    assert_eq!(number(&document, "/outcomes/ungraded/budget"), 40, "{document:#}");
+    assert_eq!(sim.requests(), asked, "nothing is left to ask with");
+    assert!(spent <= usd(&document, "cost_usd"), "{document:#}");
 }
 
 #[test]

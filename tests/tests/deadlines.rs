@@ -77,6 +77,22 @@ fn a_command_past_its_deadline_begins_no_leaf_and_can_be_given_again() {
 }
 
 #[test]
+fn leaves_that_stand_in_line_for_the_limit_are_given_back_at_the_deadline() {
+    const LEAVES: u64 = 60;
+    let sim = SimProcess::start(&[]);
+    let workspace = Workspace::generated(LEAVES as usize);
+    // A minute's worth of leaves is claimed at once.
+    let output = workspace.run_grade(&sim.base_url, &["--rpm", "60", "--deadline", "1s"]);
+    assert_exit(&output, 3);
+    let graded = number(&document(&output), "/outcomes/graded");
+    assert!(graded < LEAVES / 2, "{graded} of a minute's leaves in a second");
+    let status = workspace.status();
+    assert_eq!((number(&status, "/leased"), number(&status, "/pending")), (0, LEAVES - graded));
+    assert_exit(&workspace.run_grade(&sim.base_url, &[]), 0);
+    assert_eq!(sim.stat("answered"), LEAVES, "nothing is asked twice");
+}
+
+#[test]
 fn a_worker_past_its_deadline_says_so() {
     let workspace = Workspace::empty();
     let output = workspace.run(&["work", "--json", "--deadline", "1s"]);

@@ -102,13 +102,15 @@ impl BudgetArgs {
     ) -> anyhow::Result<u64> {
         let Some(budget) = self.limits() else { return Ok(0) };
         let totals = store.totals(run).await?;
-        let by_price =
-            prices.map_or(0.0, |prices| prices.cost_mixed(&totals.usage, &totals.batched()));
-        let usd = totals.recorded_usd().unwrap_or(by_price);
-        let spent = Amount {
-            micro_usd: (usd * MICRO).ceil() as u64,
-            tokens: totals.usage.input + totals.usage.output,
-        };
+        let priced = |usage, batched| prices.map_or(0.0, |of| of.cost_mixed(&usage, &batched));
+        let known = totals.calls_usd().unwrap_or(priced(totals.usage, totals.batched()));
+        // Without a budget nobody has charged the calls of unknown outcome yet.
+        let unsure = totals.possible;
+        let usd = known + unsure.cost_usd.unwrap_or(priced(unsure.usage, unsure.batched));
+        let mut used = totals.usage;
+        used += unsure.usage;
+        let spent =
+            Amount { micro_usd: (usd * MICRO).ceil() as u64, tokens: used.input + used.output };
         Ok(store.set_budget(run, budget, spent).await?)
     }
 }

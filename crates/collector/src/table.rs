@@ -156,8 +156,8 @@ fn scores(summary: &ScoreSummary, rubric: &Rubric, style: TextStyle) -> String {
 fn bill(collected: &Collected, cost: f64) -> String {
     let bill = collected.bill();
     let mut text = dollars(cost);
-    let budget = collected.totals().spending.and_then(|spending| spending.budget.micro_usd);
-    if let Some(micro_usd) = budget {
+    let spending = collected.totals().spending;
+    if let Some(micro_usd) = spending.and_then(|spending| spending.budget.micro_usd) {
         let _ = write!(text, " of {}", dollars(Amount { micro_usd, tokens: 0 }.usd()));
     }
     let mut parts = Vec::new();
@@ -173,7 +173,8 @@ fn bill(collected: &Collected, cost: f64) -> String {
         let _ = write!(text, ": {}", parts.join(", "));
     }
     let unsure = bill.possible.cost_usd.filter(|cost| *cost > 0.0);
-    if let Some(possible) = unsure.filter(|_| budget.is_none()) {
+    // Under a budget of whatever kind they are charged.
+    if let Some(possible) = unsure.filter(|_| spending.is_none()) {
         let calls = bill.possible.calls;
         let _ = write!(
             text,
@@ -256,7 +257,13 @@ fn facts(collected: &Collected, style: TextStyle) -> Table {
         let share = usage.cached as f64 / usage.input as f64;
         format!(" ({} cached)", percent(share))
     };
-    let tokens = format!("{} in{cached}, {} out", thousands(usage.input), thousands(usage.output));
+    let (input, output) = (thousands(usage.input), thousands(usage.output));
+    let mut tokens = format!("{input} in{cached}, {output} out");
+    let limit =
+        totals.spending.and_then(|spending| Some((spending.budget.tokens?, spending.spent)));
+    if let Some((most, spent)) = limit {
+        let _ = write!(tokens, "; {} of {} spent", thousands(spent.tokens), thousands(most));
+    }
     table.add_row(["tokens", &tokens]);
     if let Some(cost) = collected.cost_usd() {
         table.add_row(["cost", &bill(collected, cost)]);

@@ -129,6 +129,11 @@ impl<'a> Turn<'a> {
                 settle(held, Some(&Usage::default())).await?;
                 return Err(self.cut(cut).into());
             }
+            // Nor has one that stands in line.
+            () = drain.cancelled(), if self.attempts.is_empty() => {
+                settle(held, Some(&Usage::default())).await?;
+                return Err(End::Release.into());
+            }
             permit = limiter.reserve(self.need(shared, own), policy.inline_wait) => permit,
         };
         let permit = match permit {
