@@ -93,7 +93,8 @@ impl QuotaRow {
         let recent = self.cut_ms.is_some() && seconds <= RECENT_S;
         // Those under way when the rates were cut are of that cut. So are those that came right behind it,
         // into the debt that the others had made where rejected calls are charged.
-        let behind = seconds < SHORT_S && self.bucket(Meter::Requests).since_cut < SHOWS;
+        let behind =
+            self.owed_ms > 0 && seconds < SHORT_S && self.bucket(Meter::Requests).since_cut < SHOWS;
         if self.cut_ms.is_some_and(|cut| sent <= cut || behind) {
             // They deepen the debt: what refills while that is paid is not the next calls', and shows no
             // rate.
@@ -146,7 +147,7 @@ impl QuotaRow {
             let bucket = self.bucket_mut(*meter);
             // What a moment shows may be far too little: it is grown back from faster.
             let back = rate.map_or(cut, |rate| rate.min(2.0 * cut));
-            let base = if recent && weak { back } else { cut };
+            let base = if recent && seconds < SHORT_S { back } else { cut };
             (bucket.rate, bucket.base) = (Some(cut), base);
         }
         self.empty(now);
