@@ -1,7 +1,7 @@
 //! How far a run is, while it works.
 //!
 //! Owns what is shown on standard error: a bar on a terminal, plain lines elsewhere. It consumes
-//! the pool's events and steers nothing.
+//! the pool's events, tells who waits for the first leaf, and steers nothing of the pool.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
