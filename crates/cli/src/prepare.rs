@@ -26,7 +26,7 @@ use tribunal_core::{
 };
 use tribunal_evidence::{Counter, Vocabulary};
 use tribunal_store::{Meter, RunRecord, Store};
-use tribunal_worker::{PromptSet, meter, prompt::Prompts};
+use tribunal_worker::{PromptSet, Questionnaire, meter, prompt::Prompts};
 
 pub(crate) use self::begin::{generation, record};
 use self::{
@@ -63,18 +63,16 @@ pub(crate) struct Prepared {
     pub(crate) rules: BTreeMap<Category, String>,
     /// What the first judge's votes do not decide, where a second one is to be asked about that.
     pub(crate) escalation: Option<Escalation>,
+    /// What its questions are made of.
+    pub(crate) questionnaire: Arc<Questionnaire>,
 }
 
 /// A run before it is recorded: all of its blobs are in the store, its tasks are not.
 pub(crate) struct Draft {
     /// Its spec, of generation 0.
     pub(crate) spec: RunSpec,
-    /// The rubric as graded.
-    pub(crate) rubric: Rubric,
-    /// The same without the cut at a greatest depth, where there is one.
-    uncut: Option<Rubric>,
-    /// The compiled prompt set.
-    pub(crate) prompts: Prompts,
+    /// Its rubric as graded, and its prompts.
+    pub(crate) questionnaire: Arc<Questionnaire>,
     /// Tokens of the leaves' own messages.
     pub(crate) sizes: LeafSizes,
     evidence: BTreeMap<Category, CategoryEvidence>,
@@ -186,7 +184,8 @@ pub(crate) async fn start(
     let left = if begun { Vec::new() } else { first.split_off(FIRST_TASKS.min(first.len())) };
     let new_tasks = tasks::enqueue(first, &record.run.id, &**store).await?;
     let (rules, escalation) = (draft.rules(), Escalation::of(&draft));
-    Ok((Prepared { record, spec: draft.spec, new_tasks, rules, escalation }, left))
+    let (spec, questionnaire) = (draft.spec, draft.questionnaire);
+    Ok((Prepared { record, spec, new_tasks, rules, escalation, questionnaire }, left))
 }
 
 /// What the run's calls are expected to take.
@@ -227,7 +226,7 @@ pub(crate) async fn draft(
     let mut draft = draft_of_judge(inputs, config, &panel.first, store).await?;
     draft.samples = panel.samples;
     draft.spec.samples = panel.samples;
-    let leaves = draft.rubric.leaf_count() as u32;
+    let leaves = draft.rubric().leaf_count() as u32;
     let mut before = panel.samples;
     for (judge, samples) in &panel.others {
         let mut own = draft_of_judge(inputs, config, judge, store).await?;
@@ -271,13 +270,13 @@ async fn draft_of_judge(
         resources_provided: inputs.options.resources_provided,
         max_depth: inputs.options.max_depth,
     };
-    let uncut = options.uncut(&parsed);
-    let rubric = options.apply(parsed).with_context(|| {
+    let questionnaire = Questionnaire::new(parsed, &options, prompts).with_context(|| {
         format!(
             "{} has no Code Development leaf, so --code-only leaves nothing",
             inputs.rubric.display()
         )
     })?;
+    let rubric = &questionnaire.rubric;
     let texts = Texts::read(
         inputs.paper.as_deref(),
         inputs.addendum.as_deref(),
@@ -306,7 +305,7 @@ async fn draft_of_judge(
     // What canaries are made of.
     let mut shown_to_judge = Vec::new();
     for category in rubric.category_counts().into_keys() {
-        let load = load(&rubric, category);
+        let load = load(rubric, category);
         let Assembled { evidence: shown, rule } =
             material.assemble(category, options.code_only, load).await?;
         let bytes = serde_json::to_vec(&shown)?;
@@ -323,7 +322,11 @@ async fn draft_of_judge(
         evidence.insert(category, CategoryEvidence { hash, tokens, chosen, rule });
     }
 
-    store.put_blobs(shown_blobs).await?;
+    // While the leaves are counted.
+    let stored = {
+        let store = Arc::clone(store);
+        tokio::spawn(async move { store.put_blobs(shown_blobs).await })
+    };
     let named = |input: &Option<(String, String)>| {
         let input = input.as_ref();
         input.map(|(name, text)| Input { name: name.clone(), hash: BlobHash::of(text.as_bytes()) })
@@ -350,14 +353,12 @@ async fn draft_of_judge(
         generation: 0,
         planned: None,
     };
-    let whole = uncut.as_ref().unwrap_or(&rubric);
     let concurrency = config.worker.concurrency.get();
-    let sizes = LeafSizes::count(&spec, &rubric, whole, &prompts, &counter)?;
+    let sizes = LeafSizes::count(&spec, &questionnaire, &counter)?;
+    stored.await??;
     Ok(Draft {
         spec,
-        rubric,
-        uncut,
-        prompts,
+        questionnaire: Arc::new(questionnaire),
         sizes,
         evidence,
         samples: 1,
@@ -400,13 +401,13 @@ impl Draft {
 
     /// How a user names the leaf at this index: by its number, or where it is a cut node by its id.
     pub(crate) fn name(&self, index: usize) -> String {
-        let node = &self.rubric.nodes()[index];
+        let node = &self.rubric().nodes()[index];
         node.leaf_index().map_or_else(|| format!("`{}`", node.id), |leaf| format!("#{leaf}"))
     }
 
-    /// The rubric without the cut at a greatest depth.
-    pub(crate) fn whole(&self) -> &Rubric {
-        self.uncut.as_ref().unwrap_or(&self.rubric)
+    /// The rubric as graded.
+    pub(crate) fn rubric(&self) -> &Rubric {
+        &self.questionnaire.rubric
     }
 }
 

@@ -202,15 +202,17 @@ impl<'de> Deserialize<'de> for RunId {
 /// Hashes fields so that no two different lists of fields have the same bytes: every field goes
 /// in with its name and length. They are kept until they are hashed: many small ones at once take
 /// less time than one after the other.
-#[derive(Default)]
 pub struct FieldHasher(Vec<u8>);
+
+/// Room that a hasher's fields have at first: a leaf's fit, and its judge's among them.
+const ROOM_BYTES: usize = 2048;
 
 // === impl FieldHasher ===
 
 impl FieldHasher {
     /// A hasher for one kind of thing; `domain` separates the kinds.
     pub fn new(domain: &str) -> Self {
-        let mut hasher = Self::default();
+        let mut hasher = Self(Vec::with_capacity(ROOM_BYTES));
         hasher.field("domain", domain.as_bytes());
         hasher
     }

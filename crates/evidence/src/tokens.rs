@@ -9,6 +9,7 @@ use std::{
     thread,
 };
 
+use rayon::prelude::*;
 use tiktoken::CoreBpe;
 use tribunal_core::BlobHash;
 
@@ -79,7 +80,11 @@ impl std::fmt::Debug for Vocabulary {
 
 impl Tokenizer for Vocabulary {
     fn count(&self, text: &str) -> usize {
-        blocks(text).map(|block| self.0.count(block)).sum()
+        if text.len() <= BLOCK_BYTES {
+            return self.0.count(text);
+        }
+        let blocks: Vec<&str> = blocks(text).collect();
+        blocks.par_iter().map(|block| self.0.count(block)).sum()
     }
 
     fn truncate<'t>(&self, text: &'t str, max: usize) -> &'t str {

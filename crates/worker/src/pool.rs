@@ -33,6 +33,7 @@ use crate::{
     measure::timed,
     outbox::{self, Finished, Leases},
     provider::ResolveEndpoints,
+    questionnaire::Questionnaire,
     recorded::{self, ContextError},
     retry::{RetryBudget, RetryPolicy},
     route::Providers,
@@ -72,6 +73,8 @@ pub struct Scope {
     pub runs: Option<Vec<RunId>>,
     /// Ends when no active run in scope has a task that is not finished.
     pub until_empty: bool,
+    /// What this process has made already of runs' records: it is not made again.
+    pub questionnaires: BTreeMap<RunId, Arc<Questionnaire>>,
 }
 
 /// How a pool is told to end.
@@ -119,11 +122,14 @@ struct Shared {
     providers: Providers,
     batcher: Arc<Batcher>,
     runs: std::sync::Mutex<BTreeMap<RunId, Arc<OnceCell<Panel>>>>,
+    /// What is known of runs before they are loaded.
+    questionnaires: std::sync::OnceLock<BTreeMap<RunId, Arc<Questionnaire>>>,
 }
 
 /// A run with what is held for each of its judges.
 struct Panel {
     spec: RunSpec,
+    questionnaire: Arc<Questionnaire>,
     /// The first judge before its jurors.
     contexts: Vec<OnceCell<Arc<RunContext>>>,
 }
@@ -158,6 +164,7 @@ impl Pool {
             done: Arc::default(),
             providers: Providers::new(config.retry.breaker),
             runs: std::sync::Mutex::default(),
+            questionnaires: std::sync::OnceLock::new(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -170,6 +177,7 @@ impl Pool {
     /// The store's. Leaves in flight are then claimed again when their leases end.
     pub async fn work(&self, scope: &Scope) -> Result<PoolEnd, StoreError> {
         let shared = &self.shared;
+        shared.questionnaires.get_or_init(|| scope.questionnaires.clone());
         shared.store.join(shared.worker).await?;
         let (sender, receiver) = mpsc::channel(shared.config.concurrency.max(1));
         let outbox = tokio::spawn({
@@ -411,8 +419,13 @@ impl Shared {
         };
         let panel = async || {
             let spec = recorded::spec(&*self.store, run).await?;
+            let known = self.questionnaires.get().and_then(|known| known.get(run));
+            let questionnaire = match known {
+                Some(made) => Arc::clone(made),
+                None => Arc::new(Questionnaire::load(&*self.store, run, &spec).await?),
+            };
             let contexts = (0..=spec.jurors.len()).map(|_| OnceCell::new()).collect();
-            Ok::<Panel, ContextError>(Panel { spec, contexts })
+            Ok::<Panel, ContextError>(Panel { spec, questionnaire, contexts })
         };
         let panel = cell.get_or_try_init(panel).await?;
         let voter = voter(&panel.spec.ballot());
@@ -421,7 +434,8 @@ impl Shared {
         };
         let load = async || {
             let (store, spec) = (Arc::clone(&self.store), panel.spec.clone().of_voter(voter));
-            let loaded = RunContext::load(store, run.clone(), spec, |spec| {
+            let questionnaire = Arc::clone(&panel.questionnaire);
+            let loaded = RunContext::load(store, run.clone(), spec, questionnaire, |spec| {
                 let endpoints = self.endpoints.endpoints(&spec.judge)?;
                 self.providers.get(endpoints, &spec.judge.model, (&self.store, self.worker))
             });

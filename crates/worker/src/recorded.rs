@@ -1,9 +1,9 @@
 //! A run as its store records it: everything that its prompts are made of.
 //!
-//! Owns loading spec, rubric and prompt set, and rendering what a leaf's judge is shown. Knows no
+//! Owns loading a spec and its evidence, and rendering what a leaf's judge is shown. Knows no
 //! endpoint and calls nobody: who only wants to see a prompt needs no more than this.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tribunal_core::{
     BlobHash, Category, ReplyForm, Rubric, RunId, RunSpec,
@@ -14,7 +14,8 @@ use tribunal_evidence::{Evidence, Pool, Selected, Vocabulary, tokens::DEFAULT_VO
 use tribunal_store::{Store, StoreError};
 
 use crate::{
-    prompt::{self, PromptSet, Prompts, RunPrompts},
+    prompt::{self, RunPrompts},
+    questionnaire::Questionnaire,
     select::Selector,
 };
 
@@ -24,13 +25,10 @@ pub struct RecordedRun {
     pub id: RunId,
     /// Its spec.
     pub spec: RunSpec,
-    /// The rubric as graded: pruned and cut as the spec says.
-    pub rubric: Rubric,
-    /// The same without the cut at a greatest depth, where there is one.
-    uncut: Option<Rubric>,
+    /// What its questions are made of.
+    questionnaire: Arc<Questionnaire>,
     /// Its canaries, each a rubric of one leaf.
     canaries: Vec<Rubric>,
-    prompts: Prompts,
     nonce: String,
 }
 
@@ -55,7 +53,8 @@ impl RecordedRun {
     /// The store's; or the run's record cannot be used with this version.
     pub async fn load(store: &dyn Store, id: RunId) -> Result<RecordedRun, ContextError> {
         let spec = spec(store, &id).await?;
-        RecordedRun::of_spec(store, id, spec).await
+        let questionnaire = Arc::new(Questionnaire::load(store, &id, &spec).await?);
+        RecordedRun::of_spec(store, id, spec, questionnaire).await
     }
 
     /// Loads the run as the judge of this sample sees it.
@@ -70,10 +69,11 @@ impl RecordedRun {
     ) -> Result<RecordedRun, ContextError> {
         let spec = spec(store, &id).await?;
         let voter = spec.ballot().voter(sample);
-        RecordedRun::of_spec(store, id, spec.of_voter(voter)).await
+        let questionnaire = Arc::new(Questionnaire::load(store, &id, &spec).await?);
+        RecordedRun::of_spec(store, id, spec.of_voter(voter), questionnaire).await
     }
 
-    /// Loads what the spec names.
+    /// The run with this spec, and what that spec's questions are made of.
     ///
     /// # Errors
     ///
@@ -82,19 +82,17 @@ impl RecordedRun {
         store: &dyn Store,
         id: RunId,
         spec: RunSpec,
+        questionnaire: Arc<Questionnaire>,
     ) -> Result<RecordedRun, ContextError> {
-        let bytes = store.blob(spec.rubric.hash).await?;
-        let parsed = Rubric::parse(&spec.rubric.name, &bytes).map_err(|e| unusable(&id, e))?;
-        let uncut = spec.options.uncut(&parsed);
-        let rubric = spec.options.apply(parsed);
-        let rubric =
-            rubric.ok_or_else(|| unusable(&id, "its rubric has no Code Development leaf"))?;
-        let set: PromptSet = json(store, spec.prompt_set.hash).await?;
-        let prompts = Prompts::compile(set).map_err(|error| unusable(&id, error))?;
         let nonce = prompt::nonce(&store.key().await?, &spec.submission.hash);
         let canaries: Option<Vec<Rubric>> = spec.canaries.iter().map(Canary::rubric).collect();
         let canaries = canaries.ok_or_else(|| unusable(&id, "a canary of it is no leaf"))?;
-        Ok(RecordedRun { id, spec, rubric, uncut, canaries, prompts, nonce })
+        Ok(RecordedRun { id, spec, questionnaire, canaries, nonce })
+    }
+
+    /// The rubric as graded: pruned and cut as the spec says.
+    pub fn rubric(&self) -> &Rubric {
+        &self.questionnaire.rubric
     }
 
     /// The leaf at this position: the rubric that it is of, and its index there. A canary is the only
@@ -102,14 +100,14 @@ impl RecordedRun {
     pub fn leaf(&self, position: u32) -> Option<(&Rubric, usize)> {
         match position.checked_sub(canary::FIRST_POSITION) {
             Some(n) => Some((self.canaries.get(n as usize)?, 0)),
-            None => Some((&self.rubric, self.rubric.by_position(position)?)),
+            None => Some((self.rubric(), self.rubric().by_position(position)?)),
         }
     }
 
     /// Its prompts about leaves of `rubric`, which is its own or a canary's.
     pub fn prompts_about<'r>(&'r self, rubric: &'r Rubric, form: ReplyForm) -> RunPrompts<'r> {
         let prompts = self.prompts(form);
-        match std::ptr::eq(rubric, &self.rubric) {
+        match std::ptr::eq(rubric, self.rubric()) {
             true => prompts,
             false => RunPrompts { rubric, whole: rubric, ..prompts },
         }
@@ -119,9 +117,9 @@ impl RecordedRun {
     pub fn prompts(&self, reply_form: ReplyForm) -> RunPrompts<'_> {
         RunPrompts {
             spec: &self.spec,
-            rubric: &self.rubric,
-            whole: self.uncut.as_ref().unwrap_or(&self.rubric),
-            prompts: &self.prompts,
+            rubric: self.rubric(),
+            whole: self.questionnaire.whole(),
+            prompts: &self.questionnaire.prompts,
             reply_form,
             nonce: Some(&self.nonce),
         }
@@ -139,13 +137,13 @@ impl RecordedRun {
         category: Category,
         ranking: bool,
     ) -> Result<String, ContextError> {
-        let repair = self.prompts.repair(problem, category, ranking);
+        let repair = self.questionnaire.prompts.repair(problem, category, ranking);
         repair.map_err(|error| unusable(&self.id, error))
     }
 
     /// For each field of a verdict beside its score, what it holds.
     pub fn reply_fields(&self) -> BTreeMap<String, String> {
-        self.prompts.reply_fields()
+        self.questionnaire.prompts.reply_fields()
     }
 
     /// The blob with the category's evidence.
@@ -252,11 +250,11 @@ pub async fn evidence(
     shrink.await.map_err(|error| ContextError::Unusable(error.to_string()))
 }
 
-fn unusable(id: &RunId, what: impl std::fmt::Display) -> ContextError {
+pub(crate) fn unusable(id: &RunId, what: impl std::fmt::Display) -> ContextError {
     ContextError::Unusable(format!("run {id}: {what}"))
 }
 
-async fn json<T: serde::de::DeserializeOwned>(
+pub(crate) async fn json<T: serde::de::DeserializeOwned>(
     store: &dyn Store,
     hash: BlobHash,
 ) -> Result<T, ContextError> {

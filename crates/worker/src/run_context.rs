@@ -25,6 +25,7 @@ use crate::{
     meter::Meter,
     provider::{Answer, Message},
     purse::Purse,
+    questionnaire::Questionnaire,
     recorded::{ContextError, RecordedRun, evidence},
     route::Routes,
     select::{Groups, Selector},
@@ -103,8 +104,8 @@ impl Shared {
 // === impl RunContext ===
 
 impl RunContext {
-    /// Loads what the run's spec, as one of its judges sees it, names. `routes` gives the ways to
-    /// that judge.
+    /// Loads the run as one of its judges sees it: `spec` is that judge's, `questionnaire` what all of
+    /// them are asked with, and `routes` gives the ways to that judge.
     ///
     /// # Errors
     ///
@@ -113,9 +114,10 @@ impl RunContext {
         store: Arc<dyn Store>,
         id: RunId,
         spec: RunSpec,
+        questionnaire: Arc<Questionnaire>,
         routes: impl FnOnce(&RunSpec) -> Result<Routes, String>,
     ) -> Result<RunContext, ContextError> {
-        let run = RecordedRun::of_spec(&*store, id.clone(), spec).await?;
+        let run = RecordedRun::of_spec(&*store, id.clone(), spec, questionnaire).await?;
         let spec = &run.spec;
         let routes = routes(spec)
             .map_err(|what| ContextError::Unusable(format!("run {}: {what}", run.id)))?;

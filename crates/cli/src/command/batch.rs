@@ -130,7 +130,7 @@ pub(crate) async fn run(args: BatchArgs, context: &Context) -> anyhow::Result<Ex
         ));
     }
     let endpoints = Arc::new(Endpoints::new(config.clone(), vec![judge.clone()]));
-    let scope = Scope { runs: Some(runs), until_empty: true };
+    let scope = Scope { runs: Some(runs), until_empty: true, ..Scope::default() };
     while open > 0 {
         let prices = judge.facts.prices;
         let shown = Arc::new(Progress::new(leaves, leaves - open, args.pool.quiet, prices));

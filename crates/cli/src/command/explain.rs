@@ -155,10 +155,10 @@ async fn position(
 ) -> anyhow::Result<u32> {
     let RunSpec { rubric, canaries, .. } = &run.spec;
     let bytes = store.blob(rubric.hash).await?;
-    let found = leaf::find(name, &run.rubric, &Rubric::parse(&rubric.name, &bytes)?);
+    let found = leaf::find(name, run.rubric(), &Rubric::parse(&rubric.name, &bytes)?);
     match (found, name.canary(canaries.len())) {
         (Err(LeafError::Unknown { .. }), Some(position)) => Ok(position),
-        (found, _) => Ok(run.rubric.nodes()[found?].position()),
+        (found, _) => Ok(run.rubric().nodes()[found?].position()),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Owns the order of the steps and the exit code. Each step is also a command of its own.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -125,7 +126,11 @@ pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Ex
     };
     let work = async |shown: Arc<Progress>| {
         let endpoints = Endpoints::new(config.clone(), panel.judges().cloned().collect());
-        let scope = Scope { runs: Some(vec![run.clone()]), until_empty: true };
+        let scope = Scope {
+            runs: Some(vec![run.clone()]),
+            until_empty: true,
+            questionnaires: BTreeMap::from([(run.clone(), Arc::clone(&prepared.questionnaire))]),
+        };
         let shutdown = shutdown.clone();
         engine::work(&config, &store, Arc::new(endpoints), &shown, shutdown, &scope).await
     };

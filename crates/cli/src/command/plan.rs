@@ -158,7 +158,7 @@ async fn plan(inputs: &InputArgs, config: &Config, panel: &Panel) -> anyhow::Res
         run,
         judge: draft.spec.of_judges(|judge| &judge.name),
         model: draft.spec.of_judges(|judge| &judge.model),
-        leaves: draft.rubric.leaf_count() as u64,
+        leaves: draft.rubric().leaf_count() as u64,
         votes: draft.spec.ballot().votes(),
         by_rule: 0,
         reused: 0,

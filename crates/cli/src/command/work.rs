@@ -136,7 +136,8 @@ pub(crate) async fn run(args: WorkArgs, context: &Context) -> anyhow::Result<Exi
     }
     let shown = Arc::new(Progress::new(leaves, leaves - open, args.pool.quiet, None));
     let endpoints = Arc::new(Endpoints::new(config.clone(), Vec::new()).limited(args.pool.rates));
-    let scope = Scope { runs: run.map(|run| vec![run]), until_empty: args.until_empty };
+    let scope =
+        Scope { runs: run.map(|run| vec![run]), until_empty: args.until_empty, ..Scope::default() };
     let end = engine::work(&config, &store, endpoints, &shown, shutdown, &scope).await?;
     let (ended, exit) = match (end, signalled.exit()) {
         (_, Some(exit)) => (WorkEnd::Interrupted, exit),

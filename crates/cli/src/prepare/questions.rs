@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tribunal_core::{Category, LeafTask, Outcome, RunId, UngradedReason};
@@ -16,7 +17,7 @@ use tribunal_evidence::{Evidence, Tokenizer};
 use tribunal_store::{Spend, Store};
 use tribunal_worker::{
     meter,
-    prompt::{self, RunPrompts},
+    prompt::{self, PromptError, RunPrompts, SharedPrompt},
 };
 
 use super::{Draft, limits};
@@ -161,30 +162,39 @@ pub(crate) async fn questions(
         None => NONCE.to_owned(),
     };
     let models_own = |tokens: u64| (tokens as f64 * facts.token_factor).ceil() as u64;
-    let mut prefixes: BTreeMap<Category, u64> = BTreeMap::new();
     let rules = draft.rules();
+    let mut shown: Vec<Evidence> = Vec::new();
     for (category, hash) in &draft.spec.evidence {
-        if rules.contains_key(category) {
-            continue;
+        if !rules.contains_key(category) {
+            let evidence: Evidence = serde_json::from_slice(&blobs.blob(*hash).await?)?;
+            warn_of_evidence(&evidence, &mut warnings);
+            shown.push(evidence);
         }
-        let evidence: Evidence = serde_json::from_slice(&blobs.blob(*hash).await?)?;
-        warn_of_evidence(&evidence, &mut warnings);
-        let run = RunPrompts {
-            spec: &draft.spec,
-            rubric: &draft.rubric,
-            whole: draft.whole(),
-            prompts: &draft.prompts,
-            reply_form: draft.spec.judge.reply_form,
-            nonce: Some(&nonce),
-        };
-        let shared = run.shared(evidence)?;
-        let texts = [&*shared.system, &*shared.shared];
-        if let Some(known) = &known {
-            meter::recall(counter, &**known.store, counter.unknown(&texts)).await?;
-        }
-        let tokens: usize = texts.into_iter().map(|text| counter.count(text)).sum();
-        prefixes.insert(*category, tokens as u64);
     }
+    let run = RunPrompts {
+        spec: &draft.spec,
+        rubric: draft.rubric(),
+        whole: draft.questionnaire.whole(),
+        prompts: &draft.questionnaire.prompts,
+        reply_form: draft.spec.judge.reply_form,
+        nonce: Some(&nonce),
+    };
+    let render = |evidence: Evidence| Ok((evidence.category, run.shared(evidence)?));
+    let rendered: Result<Vec<(Category, SharedPrompt)>, PromptError> =
+        shown.into_par_iter().map(render).collect();
+    let rendered = rendered?;
+    fn texts(prompt: &SharedPrompt) -> [&str; 2] {
+        [&prompt.system, &prompt.shared]
+    }
+    if let Some(known) = &known {
+        let all: Vec<&str> = rendered.iter().flat_map(|(_, prompt)| texts(prompt)).collect();
+        meter::recall(counter, &**known.store, counter.unknown(&all)).await?;
+    }
+    let count = |(category, prompt): &(Category, SharedPrompt)| {
+        let tokens: usize = texts(prompt).into_par_iter().map(|text| counter.count(text)).sum();
+        (*category, tokens as u64)
+    };
+    let prefixes: BTreeMap<Category, u64> = rendered.par_iter().map(count).collect();
     meter::record(counter, &**blobs).await?;
     let canaries: Vec<Category> =
         draft.spec.canaries.iter().map(|canary| canary.category).collect();
@@ -243,7 +253,7 @@ pub(crate) async fn questions(
         let group = groups.entry(task.category).or_default();
         question(group);
         if let Some(chosen) = chosen {
-            let parent = draft.rubric.nodes()[index].parent();
+            let parent = draft.rubric().nodes()[index].parent();
             if chosen.method.is_shared() && !read.insert((task.category, parent, task.sample)) {
                 group.follows(models_own(chosen.tokens as u64));
             } else if chosen.method.asks_judge() {

@@ -6,9 +6,13 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
 use tribunal_core::{Category, Rubric, RunSpec};
 use tribunal_evidence::Counter;
-use tribunal_worker::prompt::{PromptError, Prompts, RunPrompts};
+use tribunal_worker::{
+    Questionnaire,
+    prompt::{PromptError, RunPrompts},
+};
 
 /// Tokens of a list item's mark and line break.
 const ITEM_TOKENS: u64 = 2;
@@ -25,21 +29,21 @@ pub(crate) struct LeafSizes {
 // === impl LeafSizes ===
 
 impl LeafSizes {
-    /// Counts the leaves of `rubric`; `whole` is the same without the cut at a greatest depth.
+    /// Counts the leaves of the questionnaire's rubric.
     ///
     /// # Errors
     ///
     /// A template fails.
     pub(crate) fn count(
         spec: &RunSpec,
-        rubric: &Rubric,
-        whole: &Rubric,
-        prompts: &Prompts,
+        questionnaire: &Questionnaire,
         counter: &Counter,
     ) -> Result<LeafSizes, PromptError> {
+        let Questionnaire { rubric, prompts, .. } = questionnaire;
+        let whole = questionnaire.whole();
         let requirement =
             |node: &tribunal_core::Node| counter.count_once(&node.requirements) as u64;
-        let texts: Vec<u64> = rubric.nodes().iter().map(requirement).collect();
+        let texts: Vec<u64> = rubric.nodes().par_iter().map(requirement).collect();
         let context = context(rubric, &texts, spec.max_prior_nodes.map(|max| max as usize));
         let below = below(rubric, whole, counter);
         let mut own: Vec<u64> = vec![0; texts.len()];

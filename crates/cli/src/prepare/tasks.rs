@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
 use tribunal_core::{
     BlobHash, Category, ContentKey, LeafTask, RunId, Voting, canary::FIRST_POSITION,
     ids::FieldHasher,
@@ -62,39 +63,39 @@ impl Draft {
     }
 
     fn take_votes(&mut self) -> impl Iterator<Item = LeafTask> {
-        let votes = self.votes.take().unwrap_or_else(|| self.make_votes().collect());
+        let votes = self.votes.take().unwrap_or_else(|| self.make_votes());
         votes.into_iter().map(|(_, task)| task)
     }
 
     /// The tasks of this judge's votes, as [`Self::make_votes`] makes them: once, since a key takes
     /// longer than all else about a leaf.
     pub(crate) fn votes(&self) -> &[(usize, LeafTask)] {
-        self.votes.get_or_init(|| self.make_votes().collect())
+        self.votes.get_or_init(|| self.make_votes())
     }
 
     /// A task for each of this judge's votes on each leaf, in claim order, with the leaf's index in
     /// the rubric: first every leaf once, then every leaf again.
-    fn make_votes(&self) -> impl Iterator<Item = (usize, LeafTask)> {
+    fn make_votes(&self) -> Vec<(usize, LeafTask)> {
         // Leaves of a category stand together: they share their prompt's prefix. So do those of a
         // parent where they share their files, which are a longer prefix.
         let mut groups: BTreeMap<Category, Vec<(usize, Category)>> = BTreeMap::new();
-        for (index, node) in self.rubric.leaves() {
+        for (index, node) in self.rubric().leaves() {
             if let Some(category) = node.category {
                 groups.entry(category).or_default().push((index, category));
             }
         }
         for (category, leaves) in &mut groups {
             if self.chosen(*category).is_some_and(|chosen| chosen.method.is_shared()) {
-                leaves.sort_by_key(|(index, _)| (self.rubric.nodes()[*index].parent(), *index));
+                leaves.sort_by_key(|(index, _)| (self.rubric().nodes()[*index].parent(), *index));
             }
         }
         let leaves = order::claim_order(groups.into_values().collect(), 2 * self.concurrency);
         let (context, judge) = (self.context(), self.spec.judge.identity());
-        let all = (0..self.samples).flat_map(move |vote| {
-            leaves.clone().into_iter().map(move |(index, category)| (vote, index, category))
-        });
-        (self.first_order..).zip(all).map(move |(order, (vote, index, category))| {
-            let node = &self.rubric.nodes()[index];
+        let all: Vec<(u32, usize, Category)> = (0..self.samples)
+            .flat_map(|vote| leaves.iter().map(move |(index, category)| (vote, *index, *category)))
+            .collect();
+        let votes = all.into_par_iter().enumerate().map(|(at, (vote, index, category))| {
+            let node = &self.rubric().nodes()[index];
             let shown = &self.evidence[&category];
             let chosen = shown.chosen.map_or(0, |chosen| chosen.tokens);
             let tokens = (shown.tokens + chosen) as u64 + self.sizes.own(index) + REPLY_TOKENS;
@@ -104,19 +105,20 @@ impl Draft {
                 id: node.id.clone(),
                 category,
                 content_key: self.content_key(index, vote, shown, (context[index], &judge)),
-                order,
+                order: self.first_order + at as u32,
                 estimated_tokens: u32::try_from(tokens).unwrap_or(u32::MAX),
                 rule: shown.rule.clone(),
             };
             (index, task)
-        })
+        });
+        votes.collect()
     }
 
     /// A task for each canary, asked of this judge once: each goes with the first leaves of its
     /// category.
     pub(crate) fn canary_tasks(&self) -> impl Iterator<Item = LeafTask> {
         let mut first: BTreeMap<Category, u32> = BTreeMap::new();
-        let leaves = self.rubric.leaves().filter_map(|(_, node)| node.category);
+        let leaves = self.rubric().leaves().filter_map(|(_, node)| node.category);
         let mut categories: Vec<Category> = leaves.collect();
         categories.sort_unstable();
         for (order, category) in (0..).zip(categories) {
@@ -147,7 +149,7 @@ impl Draft {
     /// For each node, the hash of the requirements of the nodes before it that a judge reads, in
     /// their order: each is hashed once, so that a broad rubric takes no longer than a deep one.
     fn context(&self) -> Vec<BlobHash> {
-        let nodes = self.rubric.nodes();
+        let nodes = self.rubric().nodes();
         let step = |before: BlobHash, index: usize| {
             let mut hasher = FieldHasher::new("tribunal.context/1");
             hasher.field("before", before.as_bytes());
@@ -159,15 +161,15 @@ impl Draft {
             None => {
                 for index in 0..nodes.len() {
                     let mut before = step(context[index], index);
-                    for child in self.rubric.children(index) {
+                    for child in self.rubric().children(index) {
                         context[child] = before;
                         before = step(before, child);
                     }
                 }
             }
             Some(max) => {
-                for (index, _) in self.rubric.leaves() {
-                    let prior = self.rubric.prior_nodes(index, Some(max as usize));
+                for (index, _) in self.rubric().leaves() {
+                    let prior = self.rubric().prior_nodes(index, Some(max as usize));
                     context[index] = prior.into_iter().fold(nothing, step);
                 }
             }
@@ -184,7 +186,7 @@ impl Draft {
         shown: &CategoryEvidence,
         (context, judge): (BlobHash, &[u8]),
     ) -> ContentKey {
-        let (spec, rubric, whole) = (&self.spec, &self.rubric, self.whole());
+        let (spec, rubric, whole) = (&self.spec, self.rubric(), self.questionnaire.whole());
         let node = &rubric.nodes()[index];
         let category = node.category.unwrap_or(Category::Subtree);
         let mut hasher = FieldHasher::new("tribunal.leaf/1");

@@ -272,7 +272,11 @@ impl Bench<'_> {
         let shown = Arc::new(Progress::new(open.values().sum(), 0, self.quiet, prices));
         let judges = self.all().map(|of| of.candidate.panel.first.clone()).collect();
         let endpoints = Arc::new(Endpoints::new(self.config.clone(), judges));
-        let scope = Scope { runs: Some(open.keys().cloned().collect()), until_empty: true };
+        let scope = Scope {
+            runs: Some(open.keys().cloned().collect()),
+            until_empty: true,
+            ..Scope::default()
+        };
         let shutdown = self.shutdown.clone();
         engine::work(self.config, self.store(), endpoints, &shown, shutdown, &scope).await?;
         Ok(())

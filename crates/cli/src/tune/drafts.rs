@@ -123,13 +123,13 @@ impl Stores {
             most += prices.map_or(0.0, |prices| 2.0 * prices.cost_usd(&estimate.high));
             let rules = draft.rules();
             let by_rule: BTreeSet<usize> = draft
-                .rubric
+                .rubric()
                 .leaves()
                 .enumerate()
                 .filter(|(_, (_, node))| node.category.is_some_and(|of| rules.contains_key(&of)))
                 .map(|(at, _)| at)
                 .collect();
-            leaves += draft.rubric.leaf_count() - by_rule.len();
+            leaves += draft.rubric().leaf_count() - by_rule.len();
             draft.spec.generation = prepare::generation(&draft.spec, false, store).await?;
             let run = draft.spec.id();
             let recorded = match store.run(&run).await {
@@ -141,8 +141,9 @@ impl Stores {
             for task in draft.take_tasks() {
                 tasks.entry(task.position).or_default().push(task);
             }
+            let rubric = draft.rubric().clone();
             runs.push(Benched { run, spec: draft.spec, tasks, recorded, woken: false });
-            graded.push(Graded { rubric: draft.rubric, by_rule });
+            graded.push(Graded { rubric, by_rule });
         }
         let usd_a_leaf = cost.filter(|_| leaves > 0).map(|cost| cost / leaves as f64);
         let most_usd_a_leaf = most / leaves.max(1) as f64;
