@@ -65,3 +65,17 @@ fn an_unknown_limit_is_found_and_no_leaf_is_burnt() {
         assert!(rejected(&sim) <= 0.4, "{provider:?}: {}", sim.stats());
     }
 }
+
+#[test]
+fn a_stated_limit_below_one_question_pauses_the_run_and_costs_no_leaf() {
+    let sim = SimProcess::start(&["--tpm", "200"]);
+    let workspace = Workspace::generated(20);
+    let output = workspace.run_grade(&sim.base_url, &[]);
+    assert_exit(&output, 4);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("more than the 200"), "{said}");
+    let document = document(&output);
+    let open =
+        number(&document, "/outcomes/graded") + number(&document, "/outcomes/ungraded/pending");
+    assert_eq!(open, 20, "{document:#}");
+}

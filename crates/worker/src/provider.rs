@@ -242,10 +242,10 @@ impl CallFailure {
         self.class == FailureClass::Transient && (!self.reached || away)
     }
 
-    /// A call that was not made because it is too long to be answered.
-    pub fn too_long(message: String) -> Self {
+    /// A failure of this class without an answer.
+    pub fn unanswered(class: FailureClass, message: String) -> Self {
         Self {
-            class: FailureClass::TooLong,
+            class,
             status: None,
             message,
             retry_after: None,

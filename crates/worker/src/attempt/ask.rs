@@ -140,10 +140,10 @@ impl<'a> Turn<'a> {
             Ok(permit) => permit,
             Err(why) => {
                 settle(held, Some(&Usage::default())).await?;
-                return self
-                    .not_permitted(why)
-                    .map_err(NotAsked::from)
-                    .map(|failure| failure.map(Err));
+                return match self.not_permitted(why) {
+                    Some(end) => Err(end.into()),
+                    None => Ok(None),
+                };
             }
         };
         // The way may have closed while the question stood in its lines.

@@ -95,25 +95,26 @@ impl Turn<'_> {
         End::Retry { class: FailureClass::Transient, delay, charged: self.charge(), error }
     }
 
-    /// What a call that may not go out does: it fails as if the provider had said so, its leaf goes
-    /// back to the queue, or, with `None`, it goes another way.
-    pub(super) fn not_permitted(&self, why: NoPermit) -> Result<Option<CallFailure>, End> {
+    /// What becomes of a leaf whose call may not go out: it goes another way with `None`, or back to
+    /// the queue, or the run is paused, since no limit that is too small for one question may cost
+    /// the leaf its evidence or its verdict.
+    pub(super) fn not_permitted(&self, why: NoPermit) -> Option<End> {
         match why {
+            NoPermit::Held(_) if self.asker.run.routes.held().is_zero() => None,
             NoPermit::Held(delay) => {
-                if self.asker.run.routes.held().is_zero() {
-                    return Ok(None);
-                }
                 let class = FailureClass::Throttled;
                 let error = "the provider asked to wait".to_owned();
-                Err(End::Retry { class, delay, charged: self.charge(), error })
+                Some(End::Retry { class, delay, charged: self.charge(), error })
             }
             NoPermit::TooLarge { meter, needs, limit } => {
-                let message = format!(
-                    "the question needs about {needs} {}, more than the {limit:.0} that the \
-                     account may use in a minute",
+                let reason = format!(
+                    "a question needs about {needs} {}, more than the {limit:.0} that the account \
+                     may use in a minute, as its endpoint or the config says. A smaller \
+                     evidence.token_budget makes questions shorter; once the limit is larger, \
+                     `tribunal resume` goes on",
                     meter.noun()
                 );
-                Ok(Some(CallFailure::too_long(message)))
+                Some(End::Pause { reason })
             }
         }
     }

@@ -147,8 +147,8 @@ impl Turn<'_> {
             Some((_, LineReply::Asked(asked))) => *asked,
             Some((_, LineReply::NotAsked)) | None => {
                 let message = "the line of the batch says nothing".to_owned();
-                let class = FailureClass::BadReply;
-                Err(CallFailure { class, reached: true, ..CallFailure::too_long(message) })
+                let failure = CallFailure::unanswered(FailureClass::BadReply, message);
+                Err(CallFailure { reached: true, ..failure })
             }
         };
         let prices = run.meter.prices();

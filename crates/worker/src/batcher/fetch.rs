@@ -120,9 +120,8 @@ impl Batcher {
         api.withdraw(record.id).await?;
         tokio::select! {
             () = self.stop.cancelled() => {
-                let class = FailureClass::Transient;
-                let ends = CallFailure::too_long("this process ends".to_owned());
-                return Err(CallFailure { class, ..ends });
+                let message = "this process ends".to_owned();
+                return Err(CallFailure::unanswered(FailureClass::Transient, message));
             }
             () = tokio::time::sleep(self.policy.poll) => {}
         }
@@ -242,7 +241,8 @@ impl LineSink for Replies<'_> {
             }
             Err(error) => {
                 self.failed = Some(error);
-                Err(CallFailure::too_long("the replies cannot be stored".to_owned()))
+                let message = "the replies cannot be stored".to_owned();
+                Err(CallFailure::unanswered(FailureClass::Internal, message))
             }
         }
     }

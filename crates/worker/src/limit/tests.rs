@@ -85,12 +85,11 @@ impl Provider {
         if wait > 0.0 {
             buckets.rejected += 1;
             return Err(CallFailure {
-                class: FailureClass::Throttled,
                 status: Some(429),
                 retry_after: Some(Duration::from_secs_f64(wait)),
                 reached: true,
                 limits,
-                ..CallFailure::too_long("Rate limit reached.".to_owned())
+                ..CallFailure::unanswered(FailureClass::Throttled, "Rate limit reached.".to_owned())
             });
         }
         buckets.admitted.push((Instant::now(), need));
@@ -223,9 +222,8 @@ async fn a_rejection_stops_every_process() {
     }
     let permit = limiters[0].reserve(need, Duration::MAX).await.unwrap();
     let failure = CallFailure {
-        class: FailureClass::Throttled,
         reached: true,
-        ..CallFailure::too_long(String::new())
+        ..CallFailure::unanswered(FailureClass::Throttled, String::new())
     };
     permit.end(&Err(failure), Duration::from_secs(7));
     let start = Instant::now();

@@ -224,17 +224,7 @@ impl OpenAiProvider {
     }
 
     fn unsent(&self, class: FailureClass, message: &str, reached: bool) -> CallFailure {
-        CallFailure {
-            class,
-            status: None,
-            message: self.scrub(message),
-            retry_after: None,
-            request_id: None,
-            usage: Usage::default(),
-            reached,
-            simulated: false,
-            limits: None,
-        }
+        CallFailure { reached, ..CallFailure::unanswered(class, self.scrub(message)) }
     }
 
     /// What an answer says that was read whole; `model` is the one that was asked.

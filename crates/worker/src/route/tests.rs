@@ -61,7 +61,7 @@ fn routes(weights: &[u32]) -> Routes {
 
 fn failure(class: FailureClass, status: Option<u16>) -> CallFailure {
     let reached = status.is_some();
-    CallFailure { class, status, reached, ..CallFailure::too_long(String::new()) }
+    CallFailure { status, reached, ..CallFailure::unanswered(class, String::new()) }
 }
 
 /// Sends so many calls one way, all of which fail so.
