@@ -115,6 +115,22 @@ fn calls_of_unknown_outcome_before_there_was_a_budget_count_against_it() {
     assert_eq!(number(&document, "/outcomes/ungraded/budget"), 40, "{document:#}");
     assert_eq!(sim.requests(), asked, "nothing is left to ask with");
     assert!(spent <= usd(&document, "cost_usd"), "{document:#}");
+    let shown = workspace.run(&["collect", &run]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains(" of $0.1000 (set when more was spent)"), "{shown}");
+}
+
+#[test]
+fn a_bill_names_calls_of_unknown_outcome_once() {
+    let sim = SimProcess::start(&["--reset-rate", "0.5"]);
+    let workspace = Workspace::generated(40);
+    workspace.write("tribunal.toml", "[retry]\nbase_ms = 1\nmax_ms = 5\n");
+    let output = grade(&workspace, &sim.base_url, &["--max-tokens", "60_000"]);
+    assert_exit(&output, 3);
+    let run = workspace.status()["run"].as_str().expect("an id").to_owned();
+    let shown = workspace.run(&["collect", &run]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert_eq!(shown.matches("of unknown outcome").count(), 1, "{shown}");
 }
 
 #[test]

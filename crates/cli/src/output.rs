@@ -1,8 +1,12 @@
 //! Standard output: one JSON document, or text for people.
 //!
-//! Owns every write to standard output. Everything else goes to standard error.
+//! Owns every write to standard output, and how numbers are put in words. Everything else goes to
+//! standard error.
 
-use std::io::{self, Write};
+use std::{
+    fmt::Display,
+    io::{self, Write},
+};
 
 use anyhow::Context;
 use serde::Serialize;
@@ -57,5 +61,27 @@ fn write_all(bytes: &[u8]) -> anyhow::Result<()> {
         // `tribunal … | head` has read what it wanted.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result.context("cannot write to standard output"),
+    }
+}
+
+/// A number with what it counts, such as `1 leaf` or `2 leaves`.
+pub(crate) fn counted<N: Display + PartialEq + From<u8>>(
+    number: N,
+    one: &str,
+    many: &str,
+) -> String {
+    let noun = if number == N::from(1) { one } else { many };
+    format!("{number} {noun}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_nouns_agree() {
+        assert_eq!(counted(1_usize, "leaf", "leaves"), "1 leaf");
+        assert_eq!(counted(0_u64, "leaf", "leaves"), "0 leaves");
+        assert_eq!(counted(2_u64, "look", "looks"), "2 looks");
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tribunal_core::{FailureClass, Prices, Usage, Via, canary, event::Event};
 use tribunal_worker::EventSink;
 
-use crate::tally::Tally;
+use crate::{output::counted, tally::Tally};
 
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -263,7 +263,7 @@ impl State {
             parts.push(format!("${:.2}", prices.cost_mixed(&self.usage, &self.batched)));
         }
         if !self.down.is_empty() {
-            parts.push(format!("{} endpoints down", self.down.len()));
+            parts.push(format!("{} down", counted(self.down.len(), "endpoint", "endpoints")));
         }
         if self.rejected > 0 {
             parts.push(format!("{} rejected", self.rejected));

@@ -158,7 +158,12 @@ fn bill(collected: &Collected, cost: f64) -> String {
     let mut text = dollars(cost);
     let spending = collected.totals().spending;
     if let Some(micro_usd) = spending.and_then(|spending| spending.budget.micro_usd) {
-        let _ = write!(text, " of {}", dollars(Amount { micro_usd, tokens: 0 }.usd()));
+        let budget = Amount { micro_usd, tokens: 0 }.usd();
+        let _ = write!(text, " of {}", dollars(budget));
+        // Nothing is sent that could exceed it.
+        if cost > budget {
+            text.push_str(" (set when more was spent)");
+        }
     }
     let mut parts = Vec::new();
     for (line, what) in [(bill.judge, "judge"), (bill.rank, "rank"), (bill.repair, "repair")] {

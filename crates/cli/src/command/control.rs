@@ -6,7 +6,7 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tribunal_collector::progress_of_leaves;
-use tribunal_core::{FailureClass, RunId, RunState};
+use tribunal_core::{FailureClass, RunId, RunState, UngradedReason};
 use tribunal_store::{Store, Weight};
 use tribunal_worker::cancel_batches;
 
@@ -16,7 +16,7 @@ use crate::{
     command::Context,
     engine::{self, Endpoints},
     exit::Exit,
-    output,
+    output::{self, counted},
     progress::note,
     run_state,
 };
@@ -44,12 +44,16 @@ pub(crate) struct ResumeArgs {
 pub(crate) struct RetryArgs {
     /// The run's id, or its beginning
     run: String,
-    /// Only leaves that ended in these classes, such as transient,lost_lease
-    #[arg(long, value_name = "CLASS", value_delimiter = ',', value_parser = class)]
-    class: Vec<FailureClass>,
+    /// Only leaves that ended in these classes, such as transient,lost_lease, or with these outcomes
+    #[arg(long, value_name = "CLASS", value_delimiter = ',', value_parser = Classes::named)]
+    class: Vec<Classes>,
     #[command(flatten)]
     store: StoreArgs,
 }
+
+/// The classes that a name stands for: one, or all that lead to an outcome.
+#[derive(Clone, Debug)]
+struct Classes(Vec<FailureClass>);
 
 /// Arguments of `tribunal weight`.
 #[derive(Debug, Args)]
@@ -157,7 +161,8 @@ pub(crate) async fn retry(args: RetryArgs, context: &Context) -> anyhow::Result<
     let config = context.load(&args.store.flags())?;
     let store = engine::store_with_runs(&config).await?;
     let run = engine::find_run(&store, &args.run).await?;
-    let requeued = Some(store.retry(&run, &args.class).await?);
+    let classes: Vec<FailureClass> = args.class.into_iter().flat_map(|Classes(all)| all).collect();
+    let requeued = Some(store.retry(&run, &classes).await?);
     let document = document(&*store, run, requeued).await?;
     store.close().await?;
     say("retry", document, context)
@@ -219,7 +224,8 @@ fn say(command: &str, document: ControlDocument, context: &Context) -> anyhow::R
         output::print_json(command, &document)?;
     } else {
         let ControlDocument { run, state, requeued, weight, priority } = document;
-        let requeued = requeued.map_or(String::new(), |n| format!(", {n} leaves put back"));
+        let requeued = requeued
+            .map_or(String::new(), |n| format!(", {} put back", counted(n, "leaf", "leaves")));
         let weight = if weight == 1 { String::new() } else { format!(", weight {weight}") };
         let priority = if priority == 0 { String::new() } else { format!(", priority {priority}") };
         output::print_text(&format!("run {run} is {state}{requeued}{weight}{priority}\n"))?;
@@ -227,8 +233,43 @@ fn say(command: &str, document: ControlDocument, context: &Context) -> anyhow::R
     Ok(Exit::Complete)
 }
 
-fn class(name: &str) -> Result<FailureClass, String> {
-    let known = || FailureClass::ALL.map(FailureClass::name).join(", ");
-    FailureClass::from_name(name)
-        .ok_or_else(|| format!("no class `{name}`; there are: {}", known()))
+// === impl Classes ===
+
+impl Classes {
+    /// Those of a class's name, or of an outcome's, as tables and documents have it.
+    fn named(name: &str) -> Result<Classes, String> {
+        if let Some(class) = FailureClass::from_name(name) {
+            return Ok(Classes(vec![class]));
+        }
+        let outcome = UngradedReason::from_name(name);
+        let leads = |class: &FailureClass| outcome.is_some_and(|reason| class.leads_to(reason));
+        let classes: Vec<FailureClass> = FailureClass::ALL.into_iter().filter(leads).collect();
+        if classes.is_empty() {
+            let known = FailureClass::ALL.map(FailureClass::name).join(", ");
+            return Err(format!("no leaf ends in the class `{name}`; there are: {known}"));
+        }
+        Ok(Classes(classes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_is_named_by_itself_or_by_the_outcome_that_it_leads_to() {
+        let named = |name| Classes::named(name).map(|Classes(all)| all);
+        assert_eq!(named("transient"), Ok(vec![FailureClass::Transient]));
+        assert_eq!(named("unparseable"), Ok(vec![FailureClass::BadReply]));
+        let provider = [FailureClass::Throttled, FailureClass::Transient, FailureClass::Account];
+        let found = named("provider_error").expect("an outcome");
+        assert!(
+            found.len() == 3 && provider.iter().all(|class| found.contains(class)),
+            "{found:?}"
+        );
+        for other in ["budget", "no such class"] {
+            let error = named(other).expect_err("no failure leads there");
+            assert!(error.contains(other) && error.contains("bad_reply"), "{error}");
+        }
+    }
 }

@@ -24,7 +24,8 @@ use crate::{
     config::judge::ResolvedJudge,
     engine::{self, Endpoints, Signalled},
     exit::Exit,
-    output, prepare,
+    output::{self, counted},
+    prepare,
     progress::note,
     tune::{
         bench::Bench,
@@ -33,7 +34,7 @@ use crate::{
         files, labels,
         ledger::Ledger,
         proposals::Proposals,
-        text::{self, counted},
+        text,
     },
 };
 

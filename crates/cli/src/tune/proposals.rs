@@ -27,9 +27,8 @@ use super::{
     files,
     ledger::{Entry, Ledger},
     question::{complained, cut},
-    text::counted,
 };
-use crate::progress::note;
+use crate::{output::counted, progress::note};
 
 /// Mistakes shown in one question.
 const SHOWN: usize = 8;

@@ -2,10 +2,7 @@
 //!
 //! Owns the words. Every number is the document's.
 
-use std::{
-    collections::BTreeSet,
-    fmt::{Display, Write as _},
-};
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use tribunal_collector::sanitize;
 use tribunal_tune::{
@@ -16,15 +13,7 @@ use tribunal_tune::{
     score::Score,
 };
 
-/// A number with what it counts, such as `1 leaf` or `2 leaves`.
-pub(crate) fn counted<N: Display + PartialEq + From<u8>>(
-    number: N,
-    one: &str,
-    many: &str,
-) -> String {
-    let noun = if number == N::from(1) { one } else { many };
-    format!("{number} {noun}")
-}
+use crate::output::counted;
 
 fn points(value: Option<f64>) -> String {
     value.map_or("–".to_owned(), |value| format!("{:.1}", value * 100.0))
@@ -289,13 +278,6 @@ pub(crate) fn summary(document: &TuneDocument) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_and_nouns_agree() {
-        assert_eq!(counted(1_usize, "leaf", "leaves"), "1 leaf");
-        assert_eq!(counted(0_u64, "leaf", "leaves"), "0 leaves");
-        assert_eq!(counted(2_u64, "look", "looks"), "2 looks");
-    }
 
     #[test]
     fn an_improvement_that_nobody_can_use_is_told_as_one() {

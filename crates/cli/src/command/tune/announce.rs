@@ -15,8 +15,9 @@ use tribunal_tune::{
 
 use super::{Tune, text};
 use crate::{
+    output::counted,
     progress::note,
-    tune::{bench::Bench, drafts::Judged, text::counted},
+    tune::{bench::Bench, drafts::Judged},
 };
 
 /// Simulated tunings behind an announced power.

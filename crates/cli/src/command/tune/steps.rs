@@ -9,12 +9,12 @@ use tribunal_tune::{Step, Tuning, tuning::Races};
 
 use super::Tune;
 use crate::{
+    output::counted,
     progress::note,
     tune::{
         bench::{Bench, Ended},
         ledger::{Entry, Ledger},
         proposals::Proposals,
-        text::counted,
     },
 };
 
