@@ -174,3 +174,13 @@ fn a_check_asks_every_endpoint() {
     assert_exit(&output, 4);
     assert_eq!(document(&output)["endpoints"][0]["class"], "account");
 }
+
+#[test]
+fn questions_larger_than_the_limit_of_one_endpoint_go_to_the_other() {
+    let small = SimProcess::start(&["--tpm", "200"]);
+    let large = SimProcess::start(&[]);
+    let workspace = workspace(&both(&small.base_url, &large.base_url));
+    let output = grade_by_both(&workspace, ["one", "two"], &[]).finish();
+    assert_all_graded(&output);
+    assert!(large.stat("answered") > LEAVES / 2, "{}", large.stats());
+}

@@ -140,7 +140,7 @@ impl<'a> Turn<'a> {
             Ok(permit) => permit,
             Err(why) => {
                 settle(held, Some(&Usage::default())).await?;
-                return match self.not_permitted(why) {
+                return match self.not_permitted(lane.index, why) {
                     Some(end) => Err(end.into()),
                     None => Ok(None),
                 };

@@ -95,16 +95,20 @@ impl Turn<'_> {
         End::Retry { class: FailureClass::Transient, delay, charged: self.charge(), error }
     }
 
-    /// What becomes of a leaf whose call may not go out: it goes another way with `None`, or back to
-    /// the queue, or the run is paused, since no limit that is too small for one question may cost
-    /// the leaf its evidence or its verdict.
-    pub(super) fn not_permitted(&self, why: NoPermit) -> Option<End> {
+    /// What becomes of a leaf whose call may not go out on this way: it goes another way with `None`,
+    /// or back to the queue, or the run is paused, since no limit that is too small for one question
+    /// may cost the leaf its evidence or its verdict.
+    pub(super) fn not_permitted(&mut self, way: usize, why: NoPermit) -> Option<End> {
         match why {
             NoPermit::Held(_) if self.asker.run.routes.held().is_zero() => None,
             NoPermit::Held(delay) => {
                 let class = FailureClass::Throttled;
                 let error = "the provider asked to wait".to_owned();
                 Some(End::Retry { class, delay, charged: self.charge(), error })
+            }
+            NoPermit::TooLarge { .. } if !self.asker.run.routes.refused(way) => {
+                self.failed_on = Some(way);
+                None
             }
             NoPermit::TooLarge { meter, needs, limit } => {
                 let reason = format!(
