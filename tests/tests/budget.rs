@@ -121,6 +121,26 @@ fn calls_of_unknown_outcome_before_there_was_a_budget_count_against_it() {
 }
 
 #[test]
+fn a_limit_that_no_flag_speaks_of_is_kept() {
+    let (workspace, sim) = (Workspace::generated(120), SimProcess::start(&[]));
+    let both = ["--budget", "0.05", "--max-tokens", "20_000"];
+    assert_exit(&grade(&workspace, &sim.base_url, &both), 3);
+    let limits = || {
+        let status = workspace.status();
+        (status["budget_usd"].as_f64(), status["budget_tokens"].as_u64())
+    };
+    assert_eq!(limits(), (Some(0.05), Some(20_000)));
+    assert_exit(&grade(&workspace, &sim.base_url, &["--max-tokens", "1_000_000"]), 3);
+    assert_eq!(limits(), (Some(0.05), Some(1_000_000)));
+    assert!(billed(&sim) <= 0.05, "{}", billed(&sim));
+    let run = workspace.status()["run"].as_str().expect("an id").to_owned();
+    assert_exit(&workspace.run(&["resume", &run, "--budget", "0.06"]), 0);
+    assert_eq!(limits(), (Some(0.06), Some(1_000_000)));
+    assert_exit(&workspace.run(&["resume", &run, "--budget", "none"]), 0);
+    assert_eq!(limits(), (None, Some(1_000_000)));
+}
+
+#[test]
 fn a_bill_names_calls_of_unknown_outcome_once() {
     let sim = SimProcess::start(&["--reset-rate", "0.5"]);
     let workspace = Workspace::generated(40);

@@ -184,3 +184,13 @@ fn questions_larger_than_the_limit_of_one_endpoint_go_to_the_other() {
     assert_all_graded(&output);
     assert!(large.stat("answered") > LEAVES / 2, "{}", large.stats());
 }
+
+#[test]
+fn endpoints_that_nobody_reaches_are_all_named() {
+    let nowhere = ["http://127.0.0.1:1/v1", "http://127.0.0.1:2/v1"];
+    let workspace = workspace(&format!("unreachable_s = 1\n{}", both(nowhere[0], nowhere[1])));
+    assert_exit(&grade_by_both(&workspace, ["one", "two"], &[]).finish(), 4);
+    let status = workspace.status();
+    let reason = status["reason"].as_str().expect("why it is paused");
+    assert!(nowhere.iter().all(|url| reason.contains(url)), "{reason}");
+}

@@ -299,3 +299,13 @@ fn a_cut_tree_says_which_scores_are_approximations() {
     let (whole, marks) = tree(&[]);
     assert_eq!((whole["approximate"].as_bool(), marks), (Some(false), 0));
 }
+
+#[test]
+fn the_end_of_a_run_is_said_once() {
+    let (workspace, sim) = (Workspace::generated(200), SimProcess::start(&[]));
+    let output = workspace.run_grade(&sim.base_url, &[]);
+    assert_exit(&output, 0);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let ends = said.lines().filter(|line| line.starts_with("200/200 leaves"));
+    assert_eq!(ends.count(), 1, "{said}");
+}

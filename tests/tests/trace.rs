@@ -198,8 +198,11 @@ fn a_line_about_a_call_names_run_leaf_attempt_and_request() {
 
     let mut logged = BTreeMap::<String, Vec<(u64, String)>>::new();
     let said = String::from_utf8(output.stderr).expect("Unicode");
-    let lines = said.lines().filter_map(|line| serde_json::from_str::<Map<_, Value>>(line).ok());
-    for line in lines {
+    let mut is_begun = false;
+    for line in said.lines() {
+        let line: Map<String, Value> = serde_json::from_str(line).expect("what people read too");
+        let begun = line["fields"]["message"].as_str();
+        is_begun |= begun.is_some_and(|message| message.contains("leaves to grade"));
         let fields = &line["fields"];
         if !["the judge answered", "a call failed"].iter().any(|text| fields["message"] == *text) {
             continue;
@@ -213,6 +216,7 @@ fn a_line_about_a_call_names_run_leaf_attempt_and_request() {
     }
     assert_eq!(logged.values().map(|calls| calls.len() as u64).sum::<u64>(), sim.requests());
     assert_eq!(logged.len(), LEAVES);
+    assert!(is_begun, "{said}");
     for (leaf, calls) in &logged {
         let explained = workspace.run(&["explain", &run, leaf, "--json"]);
         assert_exit(&explained, 0);

@@ -67,16 +67,25 @@ impl BudgetArgs {
         Ok(())
     }
 
-    /// The limits, where a flag says any.
-    pub(crate) fn limits(&self) -> Option<Budget> {
-        (self.budget.is_some() || self.max_tokens.is_some()).then(|| Budget {
-            // At most 1e15: exact.
-            micro_usd: self.budget.and_then(Limit::usd).map(|usd| (usd * MICRO).floor() as u64),
-            tokens: self.max_tokens.and_then(|limit| match limit {
-                Limit::Most(Tokens(tokens)) => Some(tokens),
-                Limit::None => None,
-            }),
-        })
+    /// Whether a flag says a limit, or that there is none.
+    pub(crate) fn is_set(&self) -> bool {
+        self.budget.is_some() || self.max_tokens.is_some()
+    }
+
+    /// The limits of the flags; the one that no flag speaks of stays as it is in `kept`.
+    pub(crate) fn beside(&self, kept: Budget) -> Budget {
+        Budget {
+            micro_usd: match self.budget {
+                None => kept.micro_usd,
+                // At most 1e15: exact.
+                Some(limit) => limit.usd().map(|usd| (usd * MICRO).floor() as u64),
+            },
+            tokens: match self.max_tokens {
+                None => kept.tokens,
+                Some(Limit::Most(Tokens(tokens))) => Some(tokens),
+                Some(Limit::None) => None,
+            },
+        }
     }
 
     /// These limits as those of one run of several, until they are divided: a run that has none yet
@@ -88,7 +97,7 @@ impl BudgetArgs {
         }
     }
 
-    /// Sets the run's budget, where a flag says one; without any, the run keeps the one it has.
+    /// Sets the run's budget, where a flag says one; what no flag speaks of, the run keeps.
     /// Returns how many leaves a larger budget put back in the queue.
     ///
     /// # Errors
@@ -100,8 +109,11 @@ impl BudgetArgs {
         prices: Option<&Prices>,
         store: &Arc<dyn Store>,
     ) -> anyhow::Result<u64> {
-        let Some(budget) = self.limits() else { return Ok(0) };
+        if !self.is_set() {
+            return Ok(0);
+        }
         let totals = store.totals(run).await?;
+        let budget = self.beside(totals.spending.unwrap_or_default().budget);
         let priced = |usage, batched| prices.map_or(0.0, |of| of.cost_mixed(&usage, &batched));
         let known = totals.calls_usd().unwrap_or(priced(totals.usage, totals.batched()));
         // Without a budget nobody has charged the calls of unknown outcome yet.

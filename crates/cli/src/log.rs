@@ -2,8 +2,14 @@
 //!
 //! Owns levels and form. Bodies of calls are never logged: the libraries that would are off.
 
-use std::io::{self, Write};
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
+use jiff::Timestamp;
+use serde_json::json;
 use tracing_subscriber::{
     EnvFilter, Layer as _,
     fmt::{self, MakeWriter},
@@ -17,6 +23,9 @@ use crate::{
     progress::bars,
 };
 
+/// Whether every line is a JSON document.
+static JSON: AtomicBool = AtomicBool::new(false);
+
 /// Writes whole lines between the bars.
 struct AboveBars;
 
@@ -24,6 +33,7 @@ struct AboveBars;
 pub(crate) fn start(settings: &LogSettings) {
     // async-openai logs whole bodies at ERROR; what is for exporters would say everything twice.
     let filter = EnvFilter::new(format!("{},async_openai=off,{GEN_AI}=off", settings.level));
+    JSON.store(settings.format == LogFormat::Json, Ordering::Relaxed);
     let lines = fmt::layer().with_writer(AboveBars).with_ansi(false);
     let lines = match settings.format {
         LogFormat::Text => lines.boxed(),
@@ -40,6 +50,20 @@ pub(crate) fn start(settings: &LogSettings) {
     if let Some(error) = refused {
         tracing::warn!("{error}");
     }
+}
+
+/// What people are told, as the log's other lines are: as it is, or as a document.
+pub(crate) fn told(text: &str) -> Cow<'_, str> {
+    if !JSON.load(Ordering::Relaxed) {
+        return Cow::Borrowed(text);
+    }
+    let line = json!({
+        "timestamp": Timestamp::now(),
+        "level": "INFO",
+        "fields": { "message": text },
+        "target": "tribunal",
+    });
+    Cow::Owned(line.to_string())
 }
 
 impl<'w> MakeWriter<'w> for AboveBars {

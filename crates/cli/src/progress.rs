@@ -15,10 +15,13 @@ use tokio::sync::Notify;
 use tribunal_core::{FailureClass, Prices, Usage, Via, canary, event::Event};
 use tribunal_worker::EventSink;
 
-use crate::{output::counted, tally::Tally};
+use crate::{log, output::counted, tally::Tally};
 
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Time without a call that was let through after which somebody is told.
+const LONG: Duration = Duration::from_secs(60);
 
 /// Time between two looks of the bar.
 const BAR_EVERY: Duration = Duration::from_millis(200);
@@ -62,6 +65,10 @@ struct State {
     /// What the command has done, by run.
     tally: Tally,
     failures: BTreeMap<FailureClass, u64>,
+    /// Since when every call was turned away.
+    turned_away: Option<Instant>,
+    /// Whether that was said.
+    is_told: bool,
     usage: Usage,
     /// That of it which went by the batch API.
     batched: Usage,
@@ -173,9 +180,22 @@ impl EventSink for Progress {
                 if via == Via::Batch {
                     state.batched += usage;
                 }
+                if class != Some(FailureClass::Throttled) {
+                    state.turned_away = None;
+                }
                 match class {
                     None => {}
-                    Some(FailureClass::Throttled) => state.rejected += 1,
+                    Some(FailureClass::Throttled) => {
+                        state.rejected += 1;
+                        let since = *state.turned_away.get_or_insert_with(Instant::now);
+                        if since.elapsed() >= LONG && !std::mem::replace(&mut state.is_told, true) {
+                            said = Some(format!(
+                                "every call was turned away for {} s: the account is used up \
+                                 elsewhere, or may use less in a minute than one question needs",
+                                LONG.as_secs()
+                            ));
+                        }
+                    }
                     Some(class) => *state.failures.entry(class).or_default() += 1,
                 }
             }
@@ -290,5 +310,6 @@ fn clock(seconds: u64) -> String {
 /// Says something on standard error, above the bars.
 #[expect(clippy::print_stderr, reason = "this is where people are spoken to")]
 pub(crate) fn note(text: &str) {
-    bars().suspend(|| eprintln!("{text}"));
+    let line = log::told(text);
+    bars().suspend(|| eprintln!("{line}"));
 }

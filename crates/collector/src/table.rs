@@ -22,6 +22,9 @@ use crate::{
 /// Characters that the columns of numbers take, frames included.
 const NUMBERS: usize = 64;
 
+/// What is said of a budget below what was spent: nothing is sent that could exceed one.
+const SET_LATE: &str = " (set when more was spent)";
+
 /// What is said above every score of a simulated judge.
 const SIMULATED: &str =
     "SIMULATED JUDGE: no model has read the submission; these scores say nothing about it";
@@ -160,9 +163,8 @@ fn bill(collected: &Collected, cost: f64) -> String {
     if let Some(micro_usd) = spending.and_then(|spending| spending.budget.micro_usd) {
         let budget = Amount { micro_usd, tokens: 0 }.usd();
         let _ = write!(text, " of {}", dollars(budget));
-        // Nothing is sent that could exceed it.
         if cost > budget {
-            text.push_str(" (set when more was spent)");
+            text.push_str(SET_LATE);
         }
     }
     let mut parts = Vec::new();
@@ -268,6 +270,9 @@ fn facts(collected: &Collected, style: TextStyle) -> Table {
         totals.spending.and_then(|spending| Some((spending.budget.tokens?, spending.spent)));
     if let Some((most, spent)) = limit {
         let _ = write!(tokens, "; {} of {} spent", thousands(spent.tokens), thousands(most));
+        if spent.tokens > most {
+            tokens.push_str(SET_LATE);
+        }
     }
     table.add_row(["tokens", &tokens]);
     if let Some(cost) = collected.cost_usd() {

@@ -130,6 +130,7 @@ macro_rules! conformance_suite {
                 a_rejection_holds_every_worker
                 a_clock_set_back_holds_nobody
                 limits_fall_at_once_and_rise_slowly
+                a_raised_limit_is_reached_by_large_questions
                 pools_are_apart
             }
 

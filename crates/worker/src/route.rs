@@ -109,6 +109,13 @@ impl Routes {
         self.routes.len()
     }
 
+    /// Its endpoint, or its endpoints, in words.
+    pub fn named(&self) -> String {
+        let names: Vec<&str> = self.routes.iter().map(|(route, _)| &*route.name).collect();
+        let noun = if names.len() == 1 { "endpoint" } else { "endpoints" };
+        format!("{noun} {}", names.join(", "))
+    }
+
     /// The way to the endpoint that the run names: batches go there.
     pub fn first(&self) -> &Arc<Route> {
         &self.routes[0].0

@@ -31,6 +31,26 @@ struct Need {
     open: u64,
 }
 
+/// What these runs may spend together at present: the sum of their budgets.
+///
+/// # Errors
+///
+/// The store's.
+pub(crate) async fn kept(runs: &[RunId], store: &Arc<dyn Store>) -> anyhow::Result<Budget> {
+    fn sum(all: Option<u64>, one: Option<u64>) -> Option<u64> {
+        all.into_iter().chain(one).reduce(u64::saturating_add)
+    }
+    let mut together = Budget::default();
+    for run in runs {
+        let budget = store.totals(run).await?.spending.unwrap_or_default().budget;
+        together = Budget {
+            micro_usd: sum(together.micro_usd, budget.micro_usd),
+            tokens: sum(together.tokens, budget.tokens),
+        };
+    }
+    Ok(together)
+}
+
 // === impl Purse ===
 
 impl Purse {

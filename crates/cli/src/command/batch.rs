@@ -23,7 +23,7 @@ use crate::{
     batch::{
         self, BegunRun, Job, Work,
         document::{BatchDocument, BatchRow},
-        purse::Purse,
+        purse::{self, Purse},
     },
     budget::BudgetArgs,
     command::{Context, plan},
@@ -115,7 +115,13 @@ pub(crate) async fn run(args: BatchArgs, context: &Context) -> anyhow::Result<Ex
     let out = args.out.clone().unwrap_or_else(|| Path::new("tribunal-out").join(id.as_str()));
     check_writable(&out)?;
     let runs: Vec<RunId> = unique(&begun);
-    let mut purse = args.budget.limits().map(|budget| Purse::new(budget, runs.clone()));
+    let mut purse = match args.budget.is_set() {
+        true => {
+            let budget = args.budget.beside(purse::kept(&runs, &store).await?);
+            Some(Purse::new(budget, runs.clone()))
+        }
+        false => None,
+    };
     if let Some(purse) = &mut purse {
         purse.divide(&store).await?;
     }

@@ -246,7 +246,8 @@ impl Classes {
         let classes: Vec<FailureClass> = FailureClass::ALL.into_iter().filter(leads).collect();
         if classes.is_empty() {
             let known = FailureClass::ALL.map(FailureClass::name).join(", ");
-            return Err(format!("no leaf ends in the class `{name}`; there are: {known}"));
+            let all = "`retry` alone puts all that is not graded back";
+            return Err(format!("no failure is or leads to `{name}`. There are: {known}; {all}"));
         }
         Ok(Classes(classes))
     }

@@ -135,6 +135,10 @@ pub(crate) async fn run(args: GradeArgs, context: &Context) -> anyhow::Result<Ex
         engine::work(&config, &store, Arc::new(endpoints), &shown, shutdown, &scope).await
     };
     let work_on = async || {
+        let all = store.progress(&run).await?;
+        if all.pending + all.leased == 0 {
+            return Ok(PoolEnd::Empty);
+        }
         let progress = progress_of_leaves(&*store, &run).await?;
         work(shown(progress.leaves, progress.pending + progress.leased)).await
     };

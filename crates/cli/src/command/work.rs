@@ -136,12 +136,19 @@ pub(crate) async fn run(args: WorkArgs, context: &Context) -> anyhow::Result<Exi
     }
     let shown = Arc::new(Progress::new(leaves, leaves - open, args.pool.quiet, None));
     let endpoints = Arc::new(Endpoints::new(config.clone(), Vec::new()).limited(args.pool.rates));
-    let scope =
-        Scope { runs: run.map(|run| vec![run]), until_empty: args.until_empty, ..Scope::default() };
+    let scope = Scope {
+        runs: run.clone().map(|run| vec![run]),
+        until_empty: args.until_empty,
+        ..Scope::default()
+    };
     let end = engine::work(&config, &store, endpoints, &shown, shutdown, &scope).await?;
+    let is_paused = match &run {
+        Some(run) => store.run(run).await?.state == RunState::Paused,
+        None => shown.has_paused(),
+    };
     let (ended, exit) = match (end, signalled.exit()) {
         (_, Some(exit)) => (WorkEnd::Interrupted, exit),
-        (PoolEnd::Empty, None) if shown.has_paused() => (WorkEnd::Paused, Exit::Refused),
+        (PoolEnd::Empty, None) if is_paused => (WorkEnd::Paused, Exit::Refused),
         (PoolEnd::Empty, None) => (WorkEnd::Empty, Exit::Complete),
         (PoolEnd::Shutdown, None) if shown.is_past_deadline() => {
             (WorkEnd::Deadline, Exit::Complete)

@@ -20,16 +20,21 @@ pub(crate) fn check(limits: &QuotaLimits, call: Spend, leaf: impl Display) -> an
             let noun = meter.noun();
             bail!(
                 "leaf {leaf} can never be asked: its question has {} tokens, its answer about {}, \
-                 so it needs {needs} {noun} of a limit of {limit} {noun} a minute. A smaller \
-                 evidence.token_budget makes questions shorter; {} sets the limit",
+                 so it needs {needs} {noun} of a limit of {limit} {noun} a minute. {}{} sets the \
+                 limit",
                 call.input,
                 call.output,
+                // No question makes an answer shorter.
+                if meter == Meter::OutputTokens { "" } else { SHORTER },
                 key(meter)
             );
         }
     }
     Ok(())
 }
+
+/// What makes a question smaller.
+const SHORTER: &str = "A smaller evidence.token_budget makes questions shorter; ";
 
 /// Where the limit on a meter is set.
 fn key(meter: Meter) -> &'static str {

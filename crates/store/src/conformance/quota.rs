@@ -274,6 +274,27 @@ pub async fn limits_fall_at_once_and_rise_slowly(engine: &dyn Engine) {
     assert!(seconds > 5.0, "in {seconds} s");
 }
 
+/// A raised limit is reached while a question waits that is larger than what the old one let through.
+pub async fn a_raised_limit_is_reached_by_large_questions(engine: &dyn Engine) {
+    let bench = Bench::new(engine).await;
+    let need = Spend::call(10_000, 0);
+    let state = |tokens| {
+        let stated = QuotaLimits { tokens: Some(tokens), ..QuotaLimits::default() };
+        bench.report(QuotaReport { stated, ..QuotaReport::default() })
+    };
+    state(5_000.0).await;
+    assert_eq!(bench.take(ask(1, need)).await.granted, need, "a whole bucket is enough");
+    state(600_000.0).await;
+    let (mut granted, mut seconds) = (0, 0.0);
+    while granted < 10 {
+        granted += u32::from(bench.take(ask(1, need)).await.granted == need);
+        bench.clock.advance(500);
+        seconds += 0.5;
+        assert!(seconds < 60.0, "{granted} questions in {seconds} s");
+    }
+    assert!(seconds > 5.0, "in {seconds} s");
+}
+
 /// Pools know nothing of each other, nor do meters.
 pub async fn pools_are_apart(engine: &dyn Engine) {
     let bench = Bench::new(engine).await;

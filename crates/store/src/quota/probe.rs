@@ -43,6 +43,9 @@ const SLOW: f64 = 600.0;
 /// The most that a rate grows by in a second, as a share of it.
 const FASTEST: f64 = 0.1;
 
+/// The same towards a limit that headers have raised: they are the provider's word.
+const RISES: f64 = 0.2;
+
 // === impl QuotaRow ===
 
 impl QuotaRow {
@@ -68,10 +71,10 @@ impl QuotaRow {
             let rate = self.rate(meter);
             let bucket = self.bucket_mut(meter);
             let known = bucket.stated.replace(limit);
-            if let (Some(known), Some(rate), None) = (known, rate, bucket.rate)
+            if let (Some(known), Some(rate)) = (known, rate)
                 && limit > known
             {
-                (bucket.rate, bucket.base) = (Some(rate), rate);
+                (bucket.rate, bucket.base, bucket.rising) = (Some(rate), rate, true);
             }
         }
         if self.ramping && self.knows_a_limit() {
@@ -148,7 +151,7 @@ impl QuotaRow {
             // What a moment shows may be far too little: it is grown back from faster.
             let back = rate.map_or(cut, |rate| rate.min(2.0 * cut));
             let base = if recent && seconds < SHORT_S { back } else { cut };
-            (bucket.rate, bucket.base) = (Some(cut), base);
+            (bucket.rate, bucket.base, bucket.rising) = (Some(cut), base, false);
         }
         self.empty(now);
         for meter in Meter::ALL {
@@ -178,9 +181,12 @@ impl QuotaRow {
     pub(super) fn grow(&mut self, now: i64) {
         let slice = (now - self.slice_ms) as f64;
         let calls = self.bucket(Meter::Requests).in_slice;
+        // A question may be larger than what a low rate lets through in a minute: while one waits for a
+        // limit that was raised, the rate grows without a call.
+        let waits = self.lacked && self.buckets.iter().any(|bucket| bucket.rising);
         let over = match self.ramping {
             true => slice >= DOUBLES_MS,
-            false => slice >= 1_000.0 && (calls >= 5.0 || slice >= 10_000.0),
+            false => slice >= 1_000.0 && (calls >= 5.0 || slice >= 10_000.0 || waits),
         };
         if !over {
             return;
@@ -201,12 +207,14 @@ impl QuotaRow {
             let used = std::mem::take(&mut bucket.in_slice);
             bucket.used = (used * 60.0 / seconds).max(0.0);
             let Some(rate) = bucket.rate else { continue };
-            let busy = used >= 0.6 * rate / 60.0 * seconds;
+            let rising = bucket.rising;
+            let busy = used >= 0.6 * rate / 60.0 * seconds || (rising && waits);
             let [_, no_rate] = bounds(meter);
             let grown = match (busy, ramping) {
                 // Nothing is learnt from a rate that is not used.
                 (false, _) => rate,
                 (true, true) => rate * 2_f64.powf((slice / DOUBLES_MS).min(2.0)),
+                (true, false) if rising => rate * (1.0 + RISES * seconds.min(2.0)),
                 (true, false) => {
                     let share = if limit.is_some() { share.max(0.02) } else { share };
                     rate + bucket.base.max(rate / 2.0) * share * seconds.min(2.0)
@@ -214,7 +222,9 @@ impl QuotaRow {
             };
             let end = limit.unwrap_or(no_rate);
             bucket.rate = (grown < end).then_some(grown);
+            bucket.rising &= grown < end;
         }
+        self.lacked = false;
         if self.bucket(Meter::Requests).rate.is_none() {
             self.ramping = false;
         }

@@ -59,6 +59,9 @@ pub(crate) struct QuotaRow {
     pub(super) owed_ms: i64,
     /// When the slice began over which growth is decided.
     pub(super) slice_ms: i64,
+    /// Whether somebody was told to wait in it.
+    #[serde(default)]
+    pub(super) lacked: bool,
     /// When the row was made.
     pub(super) made_ms: i64,
     /// The latest time that it was used at.
@@ -75,6 +78,9 @@ pub(super) struct Bucket {
     pub(super) rate: Option<f64>,
     /// The rate from which growth is reckoned.
     pub(super) base: f64,
+    /// Whether the rate is on its way to a limit that headers have raised.
+    #[serde(default)]
+    pub(super) rising: bool,
     /// What may be granted; negative after a grant larger than the bucket.
     level: f64,
     /// When `level` was right.
@@ -103,6 +109,7 @@ impl QuotaRow {
             cut_ms: None,
             owed_ms: 0,
             slice_ms: now,
+            lacked: false,
             made_ms: now,
             seen_ms: now,
         };
@@ -136,6 +143,7 @@ impl QuotaRow {
         }
         let mine = self.next.is_some_and(|(worker, _)| worker == ask.worker);
         if wait > 0.0 {
+            self.lacked = true;
             let wait_ms = (wait * 1000.0).ceil() as i64;
             if mine || self.next.is_none() {
                 self.next = Some((ask.worker, now + wait_ms + NEXT_MS));

@@ -117,7 +117,7 @@ impl<'a> Turn<'a> {
         let place_among_calls = tokio::select! {
             biased;
             cut = Cut::of(stop, deadline) => return Err(self.cut(cut).into()),
-            () = drain.cancelled(), if self.attempts.is_empty() => return Err(End::Release.into()),
+            () = drain.cancelled(), if self.is_unanswered() => return Err(self.set_aside().into()),
             place = Arc::clone(calls).acquire_owned() => place,
         };
         self.call_place = place_among_calls.ok();
@@ -130,9 +130,9 @@ impl<'a> Turn<'a> {
                 return Err(self.cut(cut).into());
             }
             // Nor has one that stands in line.
-            () = drain.cancelled(), if self.attempts.is_empty() => {
+            () = drain.cancelled(), if self.is_unanswered() => {
                 settle(held, Some(&Usage::default())).await?;
-                return Err(End::Release.into());
+                return Err(self.set_aside().into());
             }
             permit = limiter.reserve(self.need(shared, own), policy.inline_wait) => permit,
         };

@@ -95,6 +95,21 @@ impl Turn<'_> {
         End::Retry { class: FailureClass::Transient, delay, charged: self.charge(), error }
     }
 
+    /// Whether nothing of the question was paid for: no call went out, or each was turned away.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.attempts.iter().all(|attempt| attempt.class == Some(FailureClass::Throttled))
+    }
+
+    /// What becomes of such a leaf when the pool is to end.
+    pub(super) fn set_aside(&self) -> End {
+        if self.attempts.is_empty() {
+            return End::Release;
+        }
+        let error = "turned away until the worker ended".to_owned();
+        let (class, charged) = (FailureClass::Throttled, self.charge());
+        End::Retry { class, delay: Duration::ZERO, charged, error }
+    }
+
     /// What becomes of a leaf whose call may not go out on this way: it goes another way with `None`,
     /// or back to the queue, or the run is paused, since no limit that is too small for one question
     /// may cost the leaf its evidence or its verdict.
@@ -137,9 +152,9 @@ impl Turn<'_> {
             if run.health.unreachable_for(policy.unreachable_after) {
                 let seconds = policy.unreachable_after.as_secs();
                 let reason = format!(
-                    "the judge's endpoint {} was not reached within {seconds} s: {message}. \
-                     Check --base-url and that the server runs",
-                    run.run.spec.judge.base_url
+                    "the judge's {} could not be reached within {seconds} s: {message}. Check \
+                     --base-url and that the server runs",
+                    run.routes.named()
                 );
                 return Next::End(End::Pause { reason });
             }
@@ -154,9 +169,8 @@ impl Turn<'_> {
         {
             let seconds = failing.as_secs();
             let reason = format!(
-                "the judge's endpoint {} has answered nothing for {seconds} s: {message}. Check that \
-                 it runs, then go on",
-                run.run.spec.judge.base_url
+                "the judge's {} gave no answer for {seconds} s: {message}. Once the server runs, go on",
+                run.routes.named()
             );
             return Next::End(End::Pause { reason });
         }
