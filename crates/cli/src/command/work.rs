@@ -143,7 +143,12 @@ pub(crate) async fn run(args: WorkArgs, context: &Context) -> anyhow::Result<Exi
     };
     let end = engine::work(&config, &store, endpoints, &shown, shutdown, &scope).await?;
     let is_paused = match &run {
-        Some(run) => store.run(run).await?.state == RunState::Paused,
+        Some(run) => match store.run(run).await {
+            Ok(record) => record.state == RunState::Paused,
+            // Removed meanwhile.
+            Err(StoreError::NoSuchRun { .. }) => false,
+            Err(error) => return Err(error.into()),
+        },
         None => shown.has_paused(),
     };
     let (ended, exit) = match (end, signalled.exit()) {

@@ -14,6 +14,9 @@ use crate::{health::BadRequest, limit::NoPermit, provider::CallFailure};
 /// Wait before a leaf is claimed again after a 400 of which nobody knows yet whose fault it is.
 const UNDECIDED_WAIT: Duration = Duration::from_secs(1);
 
+/// Wait before a leaf is claimed again that only endpoints which hold their calls would take.
+const OTHERS_WAIT: Duration = Duration::from_secs(1);
+
 /// What a failed call leads to.
 enum Next {
     Again,
@@ -122,8 +125,13 @@ impl Turn<'_> {
                 Some(End::Retry { class, delay, charged: self.charge(), error })
             }
             NoPermit::TooLarge { .. } if !self.asker.run.routes.refused(way) => {
-                self.failed_on = Some(way);
-                None
+                if self.failed_on.replace(way) != Some(way) {
+                    return None;
+                }
+                // The others hold their calls at present: trying here again and again helps nobody.
+                let (class, charged) = (FailureClass::Throttled, self.charge());
+                let error = "the endpoints that let so much through hold their calls".to_owned();
+                Some(End::Retry { class, delay: OTHERS_WAIT, charged, error })
             }
             NoPermit::TooLarge { meter, needs, limit } => {
                 let reason = format!(
